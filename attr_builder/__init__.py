@@ -1,0 +1,1 @@
+"""Build ImageNet-Attr (adversarial text pasted onto ImageNet) and evaluate any CLIP on it."""

@@ -1,0 +1,1 @@
+"""Text detectors, one file per adapter; heavy libraries are imported inside."""

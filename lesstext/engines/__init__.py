@@ -1,0 +1,1 @@
+"""Where units of work run: local processes or a cluster, behind one interface."""

@@ -1,0 +1,1 @@
+"""Train CLIP for a fixed number of optimisation steps, with the data as the only variable."""
