@@ -1,0 +1,49 @@
+"""Every error that lesstext raises on purpose; their texts are written for the user."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FailureStatus = Literal[
+    "missing_image", "duplicate_key", "decode_error", "too_large", "detector_error"
+]
+
+
+class LesstextError(Exception):
+    """Base of all errors below; catching it never hides a programming mistake."""
+
+
+class UsageError(LesstextError):
+    """The command was asked for something it cannot mean or must not do (exit code 2)."""
+
+
+class ShardError(LesstextError):
+    """A shard as a whole cannot be read or written; the message names it."""
+
+    def __init__(self, shard: str, reason: str) -> None:
+        super().__init__(shard, reason)
+        self.shard = shard
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"shard {self.shard}: {self.reason}"
+
+
+class ImageError(LesstextError):
+    """One image cannot be used; `status` is the score table's word for why."""
+
+    def __init__(self, status: FailureStatus, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status: FailureStatus = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class DetectorError(LesstextError):
+    """A detector cannot be loaded or cannot run as asked (weights, device, settings)."""
+
+
+class ScoreTableError(LesstextError):
+    """A score table or selection is missing, unreadable or belongs to other data."""

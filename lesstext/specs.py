@@ -1,0 +1,228 @@
+"""From what a user types to named shards: folders, globs, brace lists, `::`, `@list.txt`, URLs."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesstext.errors import ShardError, UsageError
+
+SHARD_SUFFIX = ".tar"
+_WILDCARD = re.compile(r"[*?\[{]")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
+_BRACE_RANGE = re.compile(r"\{\d+\.\.\d+\}|\{[^{}]*,[^{}]*\}")
+_PIPE = "pipe:"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ShardSource:
+    """A shard's name (path below its input root, without `.tar`) and where its bytes are."""
+
+    name: str
+    location: str
+
+    @property
+    def is_local(self) -> bool:
+        return not _URL.match(self.location) and not self.location.startswith(_PIPE)
+
+
+def expand_specs(specs: Sequence[str], *, allow_pipe: bool = False) -> list[ShardSource]:
+    """Expand shard specs into shards, sorted by name within each spec, in the order of the specs.
+
+    Raises UsageError for a spec that matches nothing, for `pipe:` without `allow_pipe`, and for
+    two inputs that yield one shard name.
+    """
+    sources: list[ShardSource] = []
+    for spec in _split_specs(specs):
+        if spec.startswith(_PIPE):
+            sources.append(_pipe_source(spec, allow_pipe))
+        else:
+            sources.extend(_expand_one(spec))
+    if not sources:
+        raise UsageError("no shards given")
+    _refuse_name_clashes(sources)
+    return sources
+
+
+def input_folders(sources: Sequence[ShardSource]) -> set[Path]:
+    """The local folders that shards are read from."""
+    return {Path(source.location).resolve().parent for source in sources if source.is_local}
+
+
+def refuse_output_in_input(out: Path, sources: Sequence[ShardSource]) -> None:
+    """Raise UsageError when `out` lies inside a folder that shards are read from."""
+    target = out.resolve()
+    for folder in sorted(input_folders(sources)):
+        if target == folder or folder in target.parents:
+            raise UsageError(
+                f"the output {out} lies inside the input folder {folder}; "
+                "nothing is ever written into an input folder: choose another --out"
+            )
+
+
+@contextmanager
+def local_copy(source: ShardSource) -> Iterator[Path]:
+    """Yield a local path of the shard; a remote one is fetched whole and deleted afterwards.
+
+    Raises ShardError when it cannot be fetched whole.
+    """
+    if source.is_local:
+        yield Path(source.location)
+        return
+    with tempfile.TemporaryDirectory(prefix="lesstext-") as folder:
+        path = Path(folder) / "shard.tar"
+        if source.location.startswith(_PIPE):
+            _fetch_from_command(source, path)
+        else:
+            _fetch_from_url(source, path)
+        yield path
+
+
+def _split_specs(specs: Sequence[str]) -> Iterator[str]:
+    for argument in specs:
+        if argument.startswith(_PIPE):
+            yield argument
+            continue
+        for part in argument.split("::"):
+            if part.startswith("@"):
+                yield from _split_specs(_read_list(part[1:]))
+            elif part:
+                yield part
+
+
+def _read_list(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the shard list {path}: {error}") from error
+    base = Path(path).parent
+    stripped = [line.strip() for line in lines]
+    return [_beside(base, line) for line in stripped if line and not line.startswith("#")]
+
+
+def _beside(base: Path, line: str) -> str:
+    """A relative path in a list counts from the working folder, else from the list's folder."""
+    if _URL.match(line) or line.startswith((_PIPE, "/", "@")) or Path(line).exists():
+        return line
+    return str(base / line) if (base / line).exists() else line
+
+
+def _pipe_source(spec: str, allow_pipe: bool) -> ShardSource:
+    if not allow_pipe:
+        raise UsageError(f"{spec!r} runs a shell command; give --allow-pipe if you mean that")
+    words = [word for word in re.split(r"[\s'\"]+", spec) if word.endswith(SHARD_SUFFIX)]
+    name = posixpath.basename(words[-1]) if words else re.sub(r"\W+", "_", spec[len(_PIPE) :])
+    return ShardSource(name.removesuffix(SHARD_SUFFIX), spec)
+
+
+def _expand_one(spec: str) -> list[ShardSource]:
+    root, locations = _expand_url(spec) if _URL.match(spec) else _expand_local(spec)
+    if not locations:
+        raise UsageError(f"{spec!r} matches no {SHARD_SUFFIX} file")
+    return sorted({ShardSource(_shard_name(root, at), at) for at in locations})
+
+
+def _expand_local(spec: str) -> tuple[str, list[str]]:
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return str(path), [str(p) for p in path.rglob(f"*{SHARD_SUFFIX}") if p.is_file()]
+    if path.exists() or not _WILDCARD.search(spec):
+        if not path.exists():
+            raise UsageError(f"{spec!r} does not exist")
+        return str(path.parent), [str(path)]
+    expanded = _expand_braces(str(path))
+    missing = [part for part in expanded if not _has_glob(part) and not Path(part).exists()]
+    if missing:
+        raise UsageError(f"{spec!r}: {len(missing)} shards do not exist, the first: {missing[0]}")
+    return _fixed_root(str(path)), [hit for part in expanded for hit in _glob_local(part)]
+
+
+def _expand_url(spec: str) -> tuple[str, list[str]]:
+    import fsspec
+
+    root = _fixed_root(spec)
+    if not _WILDCARD.search(spec):
+        if spec.endswith(SHARD_SUFFIX) or "?" in spec:
+            return posixpath.dirname(spec), [spec]
+        root, spec = spec.rstrip("/"), f"{spec.rstrip('/')}/**"
+    hits: list[str] = []
+    for part in _expand_braces(spec):
+        if not _has_glob(part):
+            hits.append(part)
+            continue
+        filesystem, path = fsspec.core.url_to_fs(part)
+        found = [filesystem.unstrip_protocol(hit) for hit in filesystem.glob(path)]
+        hits.extend(hit for hit in found if hit.endswith(SHARD_SUFFIX))
+    return root, hits
+
+
+def _expand_braces(spec: str) -> list[str]:
+    import braceexpand
+
+    return list(braceexpand.braceexpand(spec)) if _BRACE_RANGE.search(spec) else [spec]
+
+
+def _has_glob(text: str) -> bool:
+    return any(mark in text for mark in "*?[")
+
+
+def _glob_local(part: str) -> list[str]:
+    import glob
+
+    hits = glob.glob(part, recursive=True) if _has_glob(part) else [part]
+    return [hit for hit in hits if hit.endswith(SHARD_SUFFIX) and os.path.isfile(hit)]
+
+
+def _fixed_root(spec: str) -> str:
+    """The folder part of a spec before its first wildcard."""
+    match = _WILDCARD.search(spec)
+    return posixpath.dirname(spec[: match.start()] if match else spec)
+
+
+def _shard_name(root: str, location: str) -> str:
+    clean = location.split("?")[0] if _URL.match(location) else location
+    below = clean[len(root) :] if root and clean.startswith(root) else clean
+    return below.lstrip("/").removesuffix(SHARD_SUFFIX)
+
+
+def _refuse_name_clashes(sources: Sequence[ShardSource]) -> None:
+    seen: dict[str, str] = {}
+    for source in sources:
+        if source.name in seen:
+            other = seen[source.name]
+            raise UsageError(
+                f"two inputs yield the shard name {source.name!r}: {other} and "
+                f"{source.location}; give a folder above both, or use separate outputs"
+            )
+        seen[source.name] = source.location
+
+
+def _fetch_from_command(source: ShardSource, path: Path) -> None:
+    command = source.location[len(_PIPE) :]
+    with path.open("wb") as file:
+        status = subprocess.run(command, shell=True, stdout=file, check=False).returncode
+    if status != 0:
+        raise ShardError(source.name, f"command {command!r} ended with status {status}")
+
+
+def _fetch_from_url(source: ShardSource, path: Path) -> None:
+    import fsspec
+
+    try:
+        with fsspec.open(source.location, "rb") as remote, path.open("wb") as file:
+            shutil.copyfileobj(remote, file, 8 << 20)
+            expected: Any = getattr(remote, "size", None)
+    except (OSError, ValueError, ImportError) as error:
+        raise ShardError(source.name, f"cannot fetch {source.location}: {error}") from error
+    if expected is not None and path.stat().st_size != expected:
+        got = path.stat().st_size
+        raise ShardError(source.name, f"fetched {got} of {expected} bytes of {source.location}")
