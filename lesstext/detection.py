@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -88,7 +88,14 @@ class DetectorSettings:
             raise UsageError(f"--size must be within 32 to 4096 px, got {self.size_px}")
 
 
-DetectorFactory = Callable[[DetectorSettings], Detector]
+class DetectorModule(Protocol):
+    """What an entry point of the group `lesstext.detectors` names: a module with two functions."""
+
+    def identify(self, settings: DetectorSettings) -> str:
+        """The id that the loaded detector will have, found without loading anything heavy."""
+        ...
+
+    def load(self, settings: DetectorSettings) -> Detector: ...
 
 
 def available_detectors() -> list[str]:
@@ -99,19 +106,27 @@ def available_detectors() -> list[str]:
 def load_detector(settings: DetectorSettings | str = DEFAULT_DETECTOR) -> Detector:
     """Load a detector by name or settings.
 
-    Raises UsageError for an unknown name and DetectorError when it cannot run as asked.
+    Raises UsageError for an unknown name or option, DetectorError when it cannot run as asked.
     """
     if isinstance(settings, str):
         settings = DetectorSettings(name=settings)
+    return _module(settings.name).load(settings)
+
+
+def identify_detector(settings: DetectorSettings) -> str:
+    """The id that `load_detector(settings)` would have; fast."""
+    return _module(settings.name).identify(settings)
+
+
+def _module(name: str) -> DetectorModule:
     found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if settings.name not in found:
-        known = ", ".join(sorted(found))
-        raise UsageError(f"unknown detector {settings.name!r}; known: {known}")
+    if name not in found:
+        raise UsageError(f"unknown detector {name!r}; known: {', '.join(sorted(found))}")
     try:
-        factory: DetectorFactory = found[settings.name].load()
+        module: DetectorModule = found[name].load()
     except ImportError as error:
-        raise DetectorError(f"detector {settings.name!r} cannot be imported: {error}") from error
-    return factory(settings)
+        raise DetectorError(f"detector {name!r} cannot be imported: {error}") from error
+    return module
 
 
 def refuse_unknown_options(settings: DetectorSettings, known: Sequence[str]) -> None:

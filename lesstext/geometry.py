@@ -126,7 +126,8 @@ def _touching_groups(polygons: list[_Points]) -> list[list[_Points]]:
         return []
     low = np.array([points.min(axis=0) for points in polygons])
     high = np.array([points.max(axis=0) for points in polygons])
-    touching = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=2)
+    meet = (low[:, None] < high[None]) & (low[None] < high[:, None])
+    touching = np.asarray(meet.all(axis=2))
     groups: list[list[_Points]] = []
     waiting = set(range(len(polygons)))
     while waiting:
@@ -196,4 +197,4 @@ def _merged_lengths(
     before = np.concatenate([[-np.inf], reach[:-1]])
     before[np.concatenate([[True], level[1:] != level[:-1]])[: len(before)]] = -np.inf
     fresh = np.maximum(finish - np.maximum(begin, before), 0.0)
-    return np.bincount(level, weights=fresh, minlength=n_levels)
+    return np.bincount(level, weights=fresh, minlength=n_levels).astype(np.float64)

@@ -149,14 +149,18 @@ def read_member(file: BinaryIO, member: Member) -> bytes:
 
 
 def read_caption(file: BinaryIO, entry: SampleEntry) -> str | None:
-    """The sample's caption: its `txt`, else `caption` or the first of `captions` in its `json`.
+    """The sample's caption, as `caption_from` finds it."""
+    return caption_from(file, entry, read_json(file, entry))
 
-    Raises UnicodeDecodeError for a text that is not UTF-8.
+
+def caption_from(file: BinaryIO, entry: SampleEntry, fields: dict[str, Any]) -> str | None:
+    """The caption: the `txt` member, else `caption` or the first of `captions` in the json fields.
+
+    Raises UnicodeDecodeError for a text that is not UTF-8, EOFError for one that is cut off.
     """
     text = entry.member("txt")
     if text is not None:
         return read_member(file, text).decode("utf-8")
-    fields = read_json(file, entry)
     captions = fields.get("captions")
     first = captions[0] if isinstance(captions, list) and captions else None
     caption = fields.get("caption", first)
@@ -214,8 +218,8 @@ def _walk_archive(
         file.seek(start)
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - does not own the file
         while (info := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
-            end = tar.offset  # type: ignore[attr-defined]
+            tar.members = []  # type: ignore[attr-defined]  # else it would keep every header
+            end = tar.offset
             if info.isreg():
                 grouper.add(info.name, info.offset_data, info.size)
             if info.offset_data + info.size > size:
