@@ -1,0 +1,38 @@
+"""What every engine offers: tasks in, one report per shard out, failures as reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from lesstext.detection import Detector
+from lesstext.errors import LesstextError
+from lesstext.scoring import OnProgress, ScoreTask, ShardReport, score_shard
+
+OnSamples = Callable[[str, int], None]
+
+
+class Engine(Protocol):
+    """Runs every task once, wherever it likes, and reports in the order of completion."""
+
+    def run(
+        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+    ) -> Iterator[ShardReport]:
+        """Yield one report per task. `on_samples(shard, n)` hears of samples as they are done."""
+        ...
+
+
+def run_task(
+    task: ScoreTask, detector: Detector, progress: OnProgress | None = None
+) -> ShardReport:
+    """`score_shard` behind the one-shard isolation boundary: what goes wrong becomes a report."""
+    try:
+        return score_shard(task, detector, progress)
+    except LesstextError as error:
+        return ShardReport(shard=task.source.name, error=str(error))
+    except OSError as error:
+        return ShardReport(
+            shard=task.source.name, error=f"shard {task.source.name}: cannot be written: {error}"
+        )
+    except Exception as error:  # the one-shard boundary: recorded in the report
+        return ShardReport(shard=task.source.name, error=f"shard {task.source.name}: {error!r}")

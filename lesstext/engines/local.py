@@ -1,0 +1,199 @@
+"""Local processes: one worker for each placement, each with its own detector.
+
+A worker that dies (killed, out of memory) is replaced and its shard given out again; a shard that
+kills its worker every time is reported as failed. Workers end when their parent does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
+
+from lesstext.detection import Detector, DetectorSettings, load_detector
+from lesstext.engines.base import OnSamples, run_task
+from lesstext.errors import DetectorError, LesstextError
+from lesstext.scoring import ScoreTask, ShardReport
+
+_MAX_ATTEMPTS = 3
+_PARENT_CHECK_S = 1.0
+_STOP_GRACE_S = 2.0
+
+
+class InlineEngine:
+    """Runs everything in this process, one shard after another."""
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        self._settings = settings
+
+    def run(
+        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+    ) -> Iterator[ShardReport]:
+        if not tasks:
+            return
+        detector = load_detector(self._settings)
+        for task in tasks:
+            yield run_task(task, detector, _progress_of(task, on_samples))
+
+
+class LocalEngine:
+    """One worker process for each of `placements` (device and threads included)."""
+
+    def __init__(self, placements: Sequence[DetectorSettings]) -> None:
+        self._placements = list(placements)
+
+    def run(
+        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+    ) -> Iterator[ShardReport]:
+        waiting = deque(_Job(task) for task in tasks)
+        workers = [_Worker(p) for p in self._placements[: len(tasks)]]
+        try:
+            for worker in workers:
+                worker.start()
+            while waiting or any(worker.job for worker in workers):
+                for worker in workers:
+                    if worker.ready and waiting:
+                        worker.give(waiting.popleft())
+                yield from _collect(workers, waiting, on_samples)
+        finally:
+            for worker in workers:
+                worker.ask_to_stop()
+            for worker in workers:
+                worker.stop()
+
+
+@dataclass(slots=True)
+class _Job:
+    task: ScoreTask
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A child process, the pipe to it, and the job it is on."""
+
+    settings: DetectorSettings
+    job: _Job | None = None
+    ready: bool = False
+    deaths_before_ready: int = 0
+    process: BaseProcess | None = field(default=None, init=False)
+    pipe: Connection | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, self.settings), daemon=False)
+        self.process.start()
+        theirs.close()
+        self.ready = False
+
+    def give(self, job: _Job) -> None:
+        assert self.pipe is not None
+        job.attempts += 1
+        self.job, self.ready = job, False
+        self.pipe.send(job.task)
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.process.is_alive():
+            self.process.terminate()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.join(_STOP_GRACE_S)
+            if self.process.is_alive():
+                self.process.kill()
+            self.process.join()
+        if self.pipe is not None:
+            self.pipe.close()
+
+
+def _collect(
+    workers: list[_Worker], waiting: deque[_Job], on_samples: OnSamples | None
+) -> Iterator[ShardReport]:
+    """Wait for news from any worker and act on it; yields the reports among it."""
+    by_pipe = {worker.pipe: worker for worker in workers if worker.pipe is not None}
+    for pipe in cast(list[Connection], wait(list(by_pipe))):
+        worker = by_pipe[pipe]
+        try:
+            kind, value = cast(tuple[str, Any], pipe.recv())
+        except (EOFError, OSError):
+            report = _replace_dead(worker, waiting)
+            if report is not None:
+                yield report
+            continue
+        if kind == "ready":
+            worker.ready, worker.deaths_before_ready = True, 0
+        elif kind == "samples" and on_samples is not None and worker.job is not None:
+            on_samples(worker.job.task.source.name, value)
+        elif kind == "report":
+            worker.job, worker.ready = None, True
+            yield value
+        elif kind == "failed to load":
+            raise value
+
+
+def _replace_dead(worker: _Worker, waiting: deque[_Job]) -> ShardReport | None:
+    """Restart a dead worker and put its shard back; a shard that keeps killing is given up."""
+    job, worker.job = worker.job, None
+    worker.stop()
+    code = worker.process.exitcode if worker.process is not None else None
+    if job is None:
+        worker.deaths_before_ready += 1
+        if worker.deaths_before_ready >= _MAX_ATTEMPTS:
+            raise DetectorError(f"worker processes die while loading the detector (exit {code})")
+    worker.start()
+    if job is None or job.attempts < _MAX_ATTEMPTS:
+        if job is not None:
+            waiting.appendleft(job)
+        return None
+    name = job.task.source.name
+    reason = f"its worker process died {job.attempts} times (exit code {code})"
+    return ShardReport(shard=name, error=f"shard {name}: {reason}")
+
+
+def _serve(pipe: Any, settings: DetectorSettings) -> None:
+    """A worker's life: load the detector, then one task after another until told to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    _limit_threads(settings.threads)
+    try:
+        detector: Detector = load_detector(settings)
+    except LesstextError as error:
+        pipe.send(("failed to load", error))
+        return
+    pipe.send(("ready", None))
+    while True:
+        try:
+            task: ScoreTask = pipe.recv()
+        except EOFError:
+            return
+        report = run_task(task, detector, lambda n: pipe.send(("samples", n)))
+        pipe.send(("report", report))
+
+
+def _limit_threads(n: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = str(n)
+
+
+def _die_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)
+
+
+def _progress_of(task: ScoreTask, on_samples: OnSamples | None) -> Any:
+    if on_samples is None:
+        return None
+    return lambda n: on_samples(task.source.name, n)
