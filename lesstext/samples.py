@@ -42,6 +42,9 @@ def open_sample(
     if entry.duplicate:
         sample.fail("duplicate_key", "an earlier sample of this shard has the same key")
         return sample
+    if entry.cut:
+        sample.fail("decode_error", "the shard is cut off inside this sample")
+        return sample
     member = entry.image
     if member is None:
         suffixes = ", ".join(m.suffix for m in entry.members)

@@ -1,0 +1,295 @@
+"""Filtered shards: every member of every kept sample, byte for byte, in order.
+
+An output shard is one task that depends on its own inputs alone, so that outputs can be written
+in any order, by any number of processes, and a rerun writes only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lesstext.devices import n_cores
+from lesstext.errors import LesstextError, ShardError, UsageError
+from lesstext.files import atomic_path, ensure_writable, remove_leftovers, write_text
+from lesstext.selection import Selection, read_selection
+from lesstext.shards import SampleEntry, fingerprint, index_shard, read_member
+from lesstext.specs import SHARD_SUFFIX, ShardSource, expand_specs, refuse_output_in_input
+
+_BLOCK = 512
+_END_OF_ARCHIVE = bytes(2 * _BLOCK)
+_SIZES_FILE = "sizes.json"
+_SETTINGS_FILE = "export_settings.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """What `lesstext export` was asked for; written beside the shards."""
+
+    shards: tuple[str, ...]
+    selection: Path
+    out: Path
+    samples_per_shard: int | None = None
+    workers: int | None = None
+    force: bool = False
+    allow_pipe: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("samples_per_shard", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of kept samples of one input shard: positions [start, stop) among its kept keys."""
+
+    source: ShardSource
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportTask:
+    """One output shard, and the runs of samples that it is made of."""
+
+    name: str
+    parts: tuple[Part, ...]
+    selection: Path
+    out: Path
+    force: bool = False
+
+    @property
+    def n_samples(self) -> int:
+        return sum(part.stop - part.start for part in self.parts)
+
+    @property
+    def tar(self) -> Path:
+        return self.out / f"{self.name}{SHARD_SUFFIX}"
+
+    @property
+    def stats(self) -> Path:
+        return self.out / f"{self.name}_stats.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What became of one output shard."""
+
+    name: str
+    n_samples: int = 0
+    was_done: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSummary:
+    reports: list[ExportReport]
+
+    @property
+    def n_samples(self) -> int:
+        return sum(report.n_samples for report in self.reports)
+
+    @property
+    def failed(self) -> list[ExportReport]:
+        return [report for report in self.reports if report.error is not None]
+
+    @property
+    def n_done_before(self) -> int:
+        return sum(report.was_done for report in self.reports)
+
+
+def export(
+    config: ExportConfig, on_report: Callable[[ExportReport], None] | None = None
+) -> ExportSummary:
+    """Write the filtered shards, their `_stats.json` files and `sizes.json`.
+
+    Raises UsageError and ScoreTableError before anything is written; a shard that fails later
+    is a report with an error.
+    """
+    selection = read_selection(config.selection)
+    sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
+    refuse_output_in_input(config.out, sources)
+    tasks = list(plan_tasks(config, selection, sources))
+    ensure_writable(config.out)
+    remove_leftovers(config.out)
+    reports = []
+    try:
+        for report in _run(tasks, config.workers or n_cores()):
+            reports.append(report)
+            if on_report is not None:
+                on_report(report)
+    finally:
+        remove_leftovers(config.out)
+    reports.sort(key=lambda report: report.name)
+    _write_sizes(config.out, reports)
+    return ExportSummary(reports)
+
+
+def plan_tasks(
+    config: ExportConfig, selection: Selection, sources: Sequence[ShardSource]
+) -> Iterator[ExportTask]:
+    """One task per input shard or, with `samples_per_shard`, per full output shard."""
+    unknown = [source.name for source in sources if source.name not in selection.fingerprints]
+    if unknown:
+        raise UsageError(
+            f"{config.selection} says nothing about {len(unknown)} of the shards, "
+            f"the first: {unknown[0]}; score them and select again"
+        )
+    if config.samples_per_shard is None:
+        groups = ((s.name, (Part(s, 0, len(selection.keys(s.name))),)) for s in sources)
+    else:
+        groups = _repack(selection, sources, config.samples_per_shard)
+    for name, parts in groups:
+        yield ExportTask(
+            name=name,
+            parts=parts,
+            selection=config.selection,
+            out=config.out,
+            force=config.force,
+        )
+
+
+def export_shard(task: ExportTask) -> ExportReport:
+    """Write one output shard and its stats, or find that both are there already.
+
+    Raises ShardError when an input is not the shard that was scored or cannot be read.
+    """
+    selection = read_selection(task.selection)
+    identity = _identity(task, selection)
+    if not task.force and _is_done(task, identity):
+        return ExportReport(name=task.name, n_samples=task.n_samples, was_done=True)
+    if task.n_samples:
+        with atomic_path(task.tar) as partial, partial.open("wb") as tar:
+            for part in task.parts:
+                _copy_part(part, selection, tar)
+            tar.write(_END_OF_ARCHIVE)
+    else:
+        task.tar.unlink(missing_ok=True)  # an empty tar stops some loaders for ever
+    stats = {"successes": task.n_samples, "count": task.n_samples, "lesstext": identity}
+    write_text(task.stats, json.dumps(stats, indent=2) + "\n")
+    return ExportReport(name=task.name, n_samples=task.n_samples)
+
+
+def write_member(tar: BinaryIO, name: str, data: bytes) -> None:
+    """Append one member with a deterministic header: mtime 0, mode 0644, no owner."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    info.mode = 0o644
+    tar.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    tar.write(data)
+    tar.write(bytes(-len(data) % _BLOCK))
+
+
+def _repack(
+    selection: Selection, sources: Sequence[ShardSource], size: int
+) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """Fill output shards in order. Keys may repeat across input shards but not within an output:
+    there the output ends early, since renaming a sample would break its identity."""
+    number, parts, held = 0, list[Part](), set[str]()
+    for source in sources:
+        start = 0
+        keys = selection.keys(source.name)
+        for position, key in enumerate(keys):
+            if len(held) == size or key in held:
+                yield f"{number:05d}", (*parts, *_run_of(source, start, position))
+                number, parts, held, start = number + 1, [], set(), position
+            held.add(key)
+        parts.extend(_run_of(source, start, len(keys)))
+    if parts:
+        yield f"{number:05d}", tuple(parts)
+
+
+def _run_of(source: ShardSource, start: int, stop: int) -> list[Part]:
+    return [Part(source, start, stop)] if stop > start else []
+
+
+def _identity(task: ExportTask, selection: Selection) -> dict[str, Any]:
+    """What an output shard was made from; a done shard has the same."""
+    return {
+        "selection": selection.id,
+        "parts": [[part.source.name, part.start, part.stop] for part in task.parts],
+        "fingerprints": [selection.fingerprints[part.source.name].as_json() for part in task.parts],
+    }
+
+
+def _is_done(task: ExportTask, identity: dict[str, Any]) -> bool:
+    try:
+        stats = json.loads(task.stats.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return stats.get("lesstext") == identity and task.tar.exists() == bool(task.n_samples)
+
+
+def _copy_part(part: Part, selection: Selection, tar: BinaryIO) -> None:
+    from lesstext.specs import local_copy
+
+    name = part.source.name
+    keys = selection.keys(name)[part.start : part.stop]
+    with local_copy(part.source) as path:
+        if fingerprint(path) != selection.fingerprints[name]:
+            raise ShardError(name, "is not the file that was scored; score it and select again")
+        entries = _entries_by_key(path, name)
+        with path.open("rb") as file:
+            for key in keys:
+                if key not in entries:
+                    raise ShardError(name, f"key {key} was selected but is not in the shard")
+                _copy_sample(file, entries[key], name, tar)
+
+
+def _entries_by_key(path: Path, shard: str) -> dict[str, SampleEntry]:
+    entries = index_shard(path, shard).samples
+    return {entry.key: entry for entry in entries if not entry.duplicate}
+
+
+def _copy_sample(file: BinaryIO, entry: SampleEntry, shard: str, tar: BinaryIO) -> None:
+    for member in entry.members:
+        try:
+            data = read_member(file, member)
+        except EOFError as error:
+            raise ShardError(shard, f"key {entry.key}: {error}") from error
+        write_member(tar, member.name, data)
+
+
+def _run(tasks: Sequence[ExportTask], workers: int) -> Iterator[ExportReport]:
+    if workers == 1 or len(tasks) <= 1:
+        yield from map(_run_task, tasks)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        futures = {pool.submit(_run_task, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                name = futures[future].name
+                yield ExportReport(name=name, error=f"shard {name}: a worker died: {error}")
+
+
+def _run_task(task: ExportTask) -> ExportReport:
+    try:
+        return export_shard(task)
+    except LesstextError as error:
+        return ExportReport(name=task.name, error=str(error))
+    except Exception as error:  # the one-shard boundary: recorded in the report
+        return ExportReport(name=task.name, error=f"shard {task.name}: {error!r}")
+
+
+def _write_sizes(out: Path, reports: Sequence[ExportReport]) -> None:
+    """`sizes.json` in each folder, samples by tar name, as open_clip and DataComp read it."""
+    by_folder: dict[Path, dict[str, int]] = defaultdict(dict)
+    for report in reports:
+        if report.error is None and report.n_samples:
+            tar = out / f"{report.name}{SHARD_SUFFIX}"
+            by_folder[tar.parent][tar.name] = report.n_samples
+    for folder, sizes in by_folder.items():
+        write_text(folder / _SIZES_FILE, json.dumps(sizes, indent=2) + "\n")
