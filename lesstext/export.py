@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,7 +22,13 @@ from lesstext.errors import LesstextError, ShardError, UsageError
 from lesstext.files import atomic_path, ensure_writable, remove_leftovers, write_text
 from lesstext.selection import Selection, read_selection
 from lesstext.shards import SampleEntry, fingerprint, index_shard, read_member
-from lesstext.specs import SHARD_SUFFIX, ShardSource, expand_specs, refuse_output_in_input
+from lesstext.specs import (
+    SHARD_SUFFIX,
+    ShardSource,
+    expand_specs,
+    local_copy,
+    refuse_output_in_input,
+)
 
 _BLOCK = 512
 _END_OF_ARCHIVE = bytes(2 * _BLOCK)
@@ -108,29 +114,25 @@ class ExportSummary:
         return sum(report.was_done for report in self.reports)
 
 
-def export(
-    config: ExportConfig, on_report: Callable[[ExportReport], None] | None = None
-) -> ExportSummary:
+def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -> ExportSummary:
     """Write the filtered shards, their `_stats.json` files and `sizes.json`.
 
+    `sources` are the input shards if they are expanded already.
     Raises UsageError and ScoreTableError before anything is written; a shard that fails later
     is a report with an error.
     """
     selection = read_selection(config.selection)
-    sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
+    if sources is None:
+        sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
     refuse_output_in_input(config.out, sources)
     tasks = list(plan_tasks(config, selection, sources))
     ensure_writable(config.out)
     remove_leftovers(config.out)
-    reports = []
+    _claim_output(config, selection)
     try:
-        for report in _run(tasks, config.workers or n_cores()):
-            reports.append(report)
-            if on_report is not None:
-                on_report(report)
+        reports = sorted(_run(tasks, config.workers or n_cores()), key=lambda report: report.name)
     finally:
         remove_leftovers(config.out)
-    reports.sort(key=lambda report: report.name)
     _write_sizes(config.out, reports)
     return ExportSummary(reports)
 
@@ -145,6 +147,7 @@ def plan_tasks(
             f"{config.selection} says nothing about {len(unknown)} of the shards, "
             f"the first: {unknown[0]}; score them and select again"
         )
+    groups: Iterable[tuple[str, tuple[Part, ...]]]
     if config.samples_per_shard is None:
         groups = ((s.name, (Part(s, 0, len(selection.keys(s.name))),)) for s in sources)
     else:
@@ -190,6 +193,22 @@ def write_member(tar: BinaryIO, name: str, data: bytes) -> None:
     tar.write(bytes(-len(data) % _BLOCK))
 
 
+def _claim_output(config: ExportConfig, selection: Selection) -> None:
+    """Refuse a folder that holds shards of another selection; with `force`, clear them away."""
+    settings = {"selection": selection.id, "samples_per_shard": config.samples_per_shard}
+    path = config.out / _SETTINGS_FILE
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        if not config.force:
+            raise UsageError(
+                f"{config.out} holds shards of another selection or packing; "
+                "choose another --out, or --force to replace them"
+            )
+        for stats in config.out.rglob("*_stats.json"):
+            stats.with_name(stats.name.replace("_stats.json", SHARD_SUFFIX)).unlink(missing_ok=True)
+            stats.unlink()
+    write_text(path, json.dumps(settings, indent=2) + "\n")
+
+
 def _repack(
     selection: Selection, sources: Sequence[ShardSource], size: int
 ) -> Iterator[tuple[str, tuple[Part, ...]]]:
@@ -231,8 +250,6 @@ def _is_done(task: ExportTask, identity: dict[str, Any]) -> bool:
 
 
 def _copy_part(part: Part, selection: Selection, tar: BinaryIO) -> None:
-    from lesstext.specs import local_copy
-
     name = part.source.name
     keys = selection.keys(name)[part.start : part.stop]
     with local_copy(part.source) as path:

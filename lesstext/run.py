@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lesstext import scores
 from lesstext.detection import DetectorSettings, identify_detector
@@ -89,8 +88,9 @@ class ScoreSummary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Shards that are done already, those left, and the workers for them."""
+    """All shards asked for, those done already, those left, and the workers for them."""
 
+    sources: list[ShardSource]
     done: list[ShardReport]
     tasks: list[ScoreTask]
     placements: list[DetectorSettings]
@@ -108,14 +108,15 @@ def plan(config: ScoreConfig) -> Plan:
     annotator = identify_detector(workers[0])
     done: list[ShardReport] = []
     tasks: list[ScoreTask] = []
-    for source in _part(sources, config):
+    wanted = _part(sources, config)
+    for source in wanted:
         task = _task(source, config)
         report = _done_locally(task, annotator)
         if report is None:
             tasks.append(task)
         else:
             done.append(report)
-    return Plan(done, tasks, workers, annotator)
+    return Plan(wanted, done, tasks, workers, annotator)
 
 
 def execute(
@@ -164,9 +165,3 @@ def _done_locally(task: ScoreTask, annotator: str) -> ShardReport | None:
         return done_report(task, fingerprint(Path(task.source.location)), annotator)
     except (OSError, ShardError):
         return None
-
-
-def describe_counts(counts: dict[str, int]) -> dict[str, Any]:
-    """Samples read, usable and failed, from counts by status."""
-    total = sum(counts.values())
-    return {"read": total, "ok": counts.get("ok", 0), "failed": total - counts.get("ok", 0)}
