@@ -44,15 +44,6 @@ class DecodedImage:
     height: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
-    format: str
-    mode: str
-    width: int
-    height: int
-    transposed: bool
-
-
 def decode(
     data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, target_px: int | None = None
 ) -> DecodedImage:
@@ -65,45 +56,45 @@ def decode(
     """
     if not data:
         raise ImageError("decode_error", "image file is empty (0 bytes)")
-    header = _read_header(data)
-    if header.width * header.height > max_pixels:
-        size = f"{header.width} x {header.height}"
-        raise ImageError("too_large", f"{size} pixels exceed the limit of {max_pixels} pixels")
-    pixels = _decode_pixels(data, header, target_px)
-    width, height = header.width, header.height
-    if header.transposed:
-        width, height = height, width
-    return DecodedImage(pixels=pixels, width=width, height=height)
-
-
-def _read_header(data: bytes) -> _Header:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-            return _Header(
-                format=image.format or "",
-                mode=image.mode,
-                width=image.width,
-                height=image.height,
-                transposed=orientation in (5, 6, 7, 8),
-            )
+            _refuse_too_large(image, max_pixels)
+            pixels = _decode_whole_jpeg(data, image, target_px)
+            if pixels is None:
+                pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+                return DecodedImage(pixels=pixels, width=pixels.shape[1], height=pixels.shape[0])
+            sideways = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            width, height = reversed(image.size) if sideways else image.size
+            return DecodedImage(pixels=pixels, width=width, height=height)
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError("decode_error", f"not an image: starts with {data[:16]!r}") from error
     except Exception as error:  # PIL's parsers raise all kinds on hostile bytes; one sample's end
-        raise ImageError("decode_error", f"unreadable header: {error!r}") from error
+        raise ImageError("decode_error", f"cannot decode: {error!r}") from error
 
 
-def _decode_pixels(data: bytes, header: _Header, target_px: int | None) -> Pixels:
-    if header.format == "JPEG" and header.mode in ("RGB", "L"):
-        # OpenCV fills what a truncated file lacks with grey; PIL, and so a trainer, refuses it.
-        whole = data.rstrip(b"\0").endswith(_JPEG_END)
-        if whole:
-            reduction = _jpeg_reduction(max(header.width, header.height), target_px)
-            flag = _REDUCED_FLAGS.get(reduction, cv2.IMREAD_COLOR)
-            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flag)
-            if pixels is not None:
-                return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
-    return _decode_with_pil(data)
+def _refuse_too_large(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        size = f"{image.width} x {image.height}"
+        raise ImageError("too_large", f"{size} pixels exceed the limit of {max_pixels} pixels")
+
+
+def _decode_whole_jpeg(data: bytes, image: Image.Image, target_px: int | None) -> Pixels | None:
+    """Decode with OpenCV, which is faster and can reduce; None where PIL must do it.
+
+    OpenCV fills what a truncated file lacks with grey; PIL, and so a trainer, refuses the file.
+    """
+    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return None
+    if not data.rstrip(b"\0").endswith(_JPEG_END):
+        return None
+    reduction = _jpeg_reduction(max(image.size), target_px)
+    flag = _REDUCED_FLAGS.get(reduction, cv2.IMREAD_COLOR)
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flag)
+    if pixels is None:
+        return None
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 
 
 def _jpeg_reduction(longer_px: int, target_px: int | None) -> int:

@@ -1,0 +1,17 @@
+"""Fixtures for all packages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data that LESSTEXT_DATA names; tests that need it skip without."""
+    folder = os.environ.get("LESSTEXT_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set LESSTEXT_DATA to its folder")
+    return Path(folder)

@@ -1,0 +1,43 @@
+"""Fixtures: a folder of small shards, and scoring with the fake detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lesstext.detection import DetectorSettings
+from lesstext.engines.local import InlineEngine
+from lesstext.run import ScoreConfig, ScoreSummary, execute, plan
+from tests.lesstext.builders import ratio_samples, write_tar
+
+FAKE = DetectorSettings(name="fake")
+
+Score = Callable[..., ScoreSummary]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Three shards in two folders, 30 samples, ratios 0, 0.02, 0.04, … in each."""
+    for name in ("a/00000", "a/00001", "b/00000"):
+        ratios = [i / 50 for i in range(10)]
+        write_tar(tmp_path / "in" / f"{name}.tar", ratio_samples(ratios, name.replace("/", "_")))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def score(tmp_path: Path) -> Score:
+    """Score specs inline with the fake detector into tmp_path/scores."""
+
+    def run(*specs: object, out: Path | None = None, **options: object) -> ScoreSummary:
+        config = ScoreConfig(
+            shards=tuple(str(spec) for spec in specs),
+            out=out or tmp_path / "scores",
+            detector=FAKE,
+            workers=1,
+            **options,  # type: ignore[arg-type]
+        )
+        return execute(config, plan(config), InlineEngine(FAKE))
+
+    return run
