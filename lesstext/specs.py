@@ -125,44 +125,50 @@ def _pipe_source(spec: str, allow_pipe: bool) -> ShardSource:
 
 
 def _expand_one(spec: str) -> list[ShardSource]:
-    root, locations = _expand_url(spec) if _URL.match(spec) else _expand_local(spec)
-    if not locations:
+    sources = _expand_url(spec) if _URL.match(spec) else _expand_local(spec)
+    if not sources:
         raise UsageError(f"{spec!r} matches no {SHARD_SUFFIX} file")
-    return sorted({ShardSource(_shard_name(root, at), at) for at in locations})
+    return sorted(set(sources))
 
 
-def _expand_local(spec: str) -> tuple[str, list[str]]:
+def _expand_local(spec: str) -> list[ShardSource]:
     path = Path(spec).expanduser()
     if path.is_dir():
-        return str(path), [str(p) for p in path.rglob(f"*{SHARD_SUFFIX}") if p.is_file()]
+        hits = [str(p) for p in path.rglob(f"*{SHARD_SUFFIX}") if p.is_file()]
+        return [ShardSource(_shard_name(str(path), hit), hit) for hit in hits]
     if path.exists() or not _WILDCARD.search(spec):
         if not path.exists():
             raise UsageError(f"{spec!r} does not exist")
-        return str(path.parent), [str(path)]
+        return [ShardSource(_shard_name(str(path.parent), str(path)), str(path))]
     expanded = _expand_braces(str(path))
     missing = [part for part in expanded if not _has_glob(part) and not Path(part).exists()]
     if missing:
         raise UsageError(f"{spec!r}: {len(missing)} shards do not exist, the first: {missing[0]}")
-    return _fixed_root(str(path)), [hit for part in expanded for hit in _glob_local(part)]
+    root = _fixed_root(str(path))
+    hits = [hit for part in expanded for hit in _glob_local(part)]
+    return [ShardSource(_shard_name(root, hit), hit) for hit in hits]
 
 
-def _expand_url(spec: str) -> tuple[str, list[str]]:
+def _expand_url(spec: str) -> list[ShardSource]:
+    """Names count from the part of the URL before its first wildcard, or from a folder URL."""
     import fsspec
 
     root = _fixed_root(spec)
-    if not _WILDCARD.search(spec):
-        if spec.endswith(SHARD_SUFFIX) or "?" in spec:
-            return posixpath.dirname(spec), [spec]
+    if not _WILDCARD.search(spec.partition("://")[2]) and not spec.endswith(SHARD_SUFFIX):
         root, spec = spec.rstrip("/"), f"{spec.rstrip('/')}/**"
-    hits: list[str] = []
+    sources: list[ShardSource] = []
     for part in _expand_braces(spec):
-        if not _has_glob(part):
-            hits.append(part)
-            continue
         filesystem, path = fsspec.core.url_to_fs(part)
-        found = [filesystem.unstrip_protocol(hit) for hit in filesystem.glob(path)]
-        hits.extend(hit for hit in found if hit.endswith(SHARD_SUFFIX))
-    return root, hits
+        if not _has_glob(path) or part.startswith("http"):
+            hits = [path]
+        else:
+            hits = [hit for hit in filesystem.glob(path) if hit.endswith(SHARD_SUFFIX)]
+        root_path = fsspec.core.url_to_fs(root)[1]
+        sources += [
+            ShardSource(_shard_name(root_path, hit), filesystem.unstrip_protocol(hit))
+            for hit in hits
+        ]
+    return sources
 
 
 def _expand_braces(spec: str) -> list[str]:
@@ -188,10 +194,10 @@ def _fixed_root(spec: str) -> str:
     return posixpath.dirname(spec[: match.start()] if match else spec)
 
 
-def _shard_name(root: str, location: str) -> str:
-    clean = location.split("?")[0] if _URL.match(location) else location
-    below = clean[len(root) :] if root and clean.startswith(root) else clean
-    return below.lstrip("/").removesuffix(SHARD_SUFFIX)
+def _shard_name(root: str, path: str) -> str:
+    """The path below `root` without `.tar` and, for http, without a query."""
+    below = path[len(root) :] if root and path.startswith(root) else path
+    return below.partition("?")[0].strip("/").removesuffix(SHARD_SUFFIX)
 
 
 def _refuse_name_clashes(sources: Sequence[ShardSource]) -> None:
