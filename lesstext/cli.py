@@ -325,13 +325,10 @@ def main() -> None:
     from lesstext.errors import LesstextError, UsageError
 
     try:
-        app(standalone_mode=True)
+        app()
     except LesstextError as error:
         print(f"lesstext: error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        print("lesstext: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
 
 
 def _detector_settings(

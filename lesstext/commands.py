@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import typer
 
 from lesstext.engines.local import LocalEngine
 from lesstext.estimate import measure
@@ -16,6 +20,17 @@ from lesstext.specs import ShardSource
 from lesstext.terminal import print_plan, print_selection, print_summary, watching
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the command with exit code 130 and a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("lesstext: interrupted; run the same command again to go on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@_interruptible()
 def score(config: ScoreConfig) -> int:
     """Write the missing score tables."""
     return _score(config, plan(config)).exit_code
@@ -29,6 +44,7 @@ def estimate(config: ScoreConfig) -> int:
     return 0
 
 
+@_interruptible()
 def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -> int:
     """Write the filtered shards of a selection."""
     summary = run_export(config, sources)
@@ -39,6 +55,7 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     return 1 if summary.failed else 0
 
 
+@_interruptible()
 def filter_shards(config: ScoreConfig, rule: Rule, out: Path, samples_per_shard: int | None) -> int:
     """Score, select, export and report; shards that failed to be scored are left out and named."""
     todo = plan(config)

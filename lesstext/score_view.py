@@ -13,8 +13,6 @@ from lesstext.scores import TABLE_SUFFIX, Footer, read_footers
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_ROWS = 1 << 17
-
 
 class ScoreView:
     """All score tables of a folder as one DuckDB view `s`, in shard order, then tar order."""
@@ -44,7 +42,10 @@ class ScoreView:
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """The rows of a query, a bounded number at a time."""
-        yield from self.db.cursor().sql(sql).fetch_record_batch(_BATCH_ROWS)
+        import pyarrow as pa
+
+        cursor = self.db.cursor()  # held: duckdb < 2 closes the stream with it
+        yield from pa.RecordBatchReader.from_stream(cursor.sql(sql))
 
     @property
     def digest(self) -> str:

@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _EDGE_BYTES = 64 * 1024
 _END_MARKER_BYTES = 1024
 _BLOCK = 512
+_CUT_AT_BOUNDARY = "truncated at a member boundary: the end-of-archive marker is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,8 @@ def _walk_archive(
                 grouper.mark_cut()
                 return end, f"truncated inside member {info.name}"
     except tarfile.TarError as error:
+        if end > size:
+            return end, _CUT_AT_BOUNDARY
         return end, _explain(file, start, end, error)
     return end, _check_end_marker(file, end, size)
 
@@ -240,7 +243,7 @@ def _explain(file: BinaryIO, start: int, end: int, error: tarfile.TarError) -> s
 def _check_end_marker(file: BinaryIO, end: int, size: int) -> str | None:
     """A whole archive ends in 1,024 zero bytes; one cut at a member boundary just stops."""
     if size < end + _END_MARKER_BYTES:
-        return "truncated at a member boundary: the end-of-archive marker is missing"
+        return _CUT_AT_BOUNDARY
     file.seek(end)
     if any(file.read(_END_MARKER_BYTES)):
         return f"damaged after byte {end}: neither a member nor an end-of-archive marker"

@@ -1,0 +1,5 @@
+"""`python -m lesstext`."""
+
+from lesstext.cli import main
+
+main()
