@@ -1,12 +1,5 @@
-"""The HTML report."""
+"""The HTML report: one self-contained page that shows why each image stayed or went."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from lesstext.report.page import write_report
 
-from lesstext.specs import ShardSource
-
-
-def write_report(
-    scores: Path, shards: Sequence[ShardSource] | None, out: Path, *, max_text_area: float
-) -> None:
-    out.write_text("")
+__all__ = ["write_report"]
