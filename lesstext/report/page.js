@@ -7,7 +7,7 @@
   const last = thresholds.length - 1;
   const slider = byId("slider");
   const count = new Intl.NumberFormat("en-US");
-  const percent = (n) => `${((100 * n) / nOk).toFixed(1)} %`;
+  const percent = (n) => `${((100 * n) / nOk).toFixed(1)}%`;
   const ratioText = (ratio) => (ratio === 0 ? "0" : ratio.toFixed(ratio < 0.001 ? 5 : 4));
 
   function html(name, className, ...children) {
@@ -83,7 +83,7 @@
   function drawCurve(root, at) {
     const y = (n) => CURVE.top + CURVE.height * (1 - n / nOk);
     root.append(svg("text", { x: at.plot.left, y: CURVE.top - 12, class: "label" }, "share of usable samples kept"));
-    for (const part of [0, 0.5, 1]) drawGridLine(root, at, y(part * nOk), `${100 * part} %`);
+    for (const part of [0, 0.5, 1]) drawGridLine(root, at, y(part * nOk), `${100 * part}%`);
     const points = atOrBelow.map((n, index) => `${at.x(index)},${y(n)}`);
     root.append(svg("polyline", { points: points.join(" "), class: "curve" }));
     for (const [base, tick] of [[HISTOGRAM, 18], [CURVE, 18]]) {
