@@ -87,7 +87,7 @@
     const points = atOrBelow.map((n, index) => `${at.x(index)},${y(n)}`);
     root.append(svg("polyline", { points: points.join(" "), class: "curve" }));
     for (const [base, tick] of [[HISTOGRAM, 18], [CURVE, 18]]) {
-      for (const value of [0, 0.001, 0.01, 0.1, 1]) {
+      for (const value of at.plot.width < 320 ? [0, 0.01, 0.1, 1] : [0, 0.001, 0.01, 0.1, 1]) {
         const x = at.x(thresholds.indexOf(value));
         root.append(svg("text", { x, y: base.top + base.height + tick, "text-anchor": "middle", class: "label" }, String(value)));
       }
@@ -211,7 +211,8 @@
     slider.setAttribute("aria-valuetext", `${threshold}, keeps ${percent(kept)}`);
     byId("kept-title").textContent = `Kept: just below ${threshold}`;
     byId("dropped-title").textContent = `Dropped: just above ${threshold}`;
-    const after = examples.filter((example) => example.ratio <= threshold).length;
+    // Ratios are float32, so the threshold is compared as one, as the selection does.
+    const after = examples.filter((example) => example.ratio <= Math.fround(threshold)).length;
     const range = (start, end) => Array.from({ length: end - start }, (_, offset) => start + offset);
     const below = range(Math.max(0, after - nShown), after).reverse();
     fillSheet("kept", below, "This page holds no example at or below this threshold.");

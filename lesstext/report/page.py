@@ -33,10 +33,9 @@ class _Findings:
     version: str
     annotator: str
     n_shards: int
-    max_text_area: float
     counts: dict[str, int]
-    n_kept: int
     thresholds: list[float]
+    chosen: int
     at_or_below: list[int]
     bars: list[Bar]
     failures: list[TroubleGroup]
@@ -59,6 +58,14 @@ class _Findings:
         return self.n_read - self.n_ok
 
     @property
+    def max_text_area(self) -> float:
+        return self.thresholds[self.chosen]
+
+    @property
+    def n_kept(self) -> int:
+        return self.at_or_below[self.chosen]
+
+    @property
     def n_dropped(self) -> int:
         return self.n_ok - self.n_kept
 
@@ -74,7 +81,7 @@ class _Findings:
             "thresholds": self.thresholds,
             "atOrBelow": self.at_or_below,
             "bars": [[bar.start, bar.end, bar.count] for bar in self.bars],
-            "chosen": self.thresholds.index(self.max_text_area),
+            "chosen": self.chosen,
             "nShown": N_SHOWN,
             "examples": [asdict(example) for example in self.examples],
         }
@@ -116,7 +123,7 @@ def _find(
     tables = read_footers(scores)
     rows = ScoreRows(tables)
     counts = rows.counts()
-    thresholds = threshold_grid(max_text_area)
+    thresholds, place = threshold_grid(max_text_area)
     at_or_below = rows.at_or_below(thresholds)
     _check_accounting(scores, tables, counts, at_or_below[-1])
     chosen = choose(rows, max_text_area, n_examples)
@@ -126,10 +133,9 @@ def _find(
         version=__version__,
         annotator=tables[0][1].annotator,
         n_shards=len(tables),
-        max_text_area=max_text_area,
         counts=counts,
-        n_kept=at_or_below[thresholds.index(max_text_area)],
         thresholds=thresholds,
+        chosen=place,
         at_or_below=at_or_below,
         bars=histogram_bars(thresholds, at_or_below),
         failures=rows.failures(_N_TROUBLES),

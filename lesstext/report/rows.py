@@ -75,13 +75,16 @@ class ScoreRows:
         return dict(found)
 
     def at_or_below(self, thresholds: Sequence[float]) -> list[int]:
-        """For each of the ascending thresholds, exactly how many usable samples are <= it."""
-        query = f"""SELECT histogram(text_area_ratio::DOUBLE, $thresholds::DOUBLE[])
+        """For each of the ascending thresholds, exactly how many usable samples are <= it.
+
+        Thresholds count as float32, as the ratios in the tables and the selections do.
+        """
+        query = f"""SELECT map_values(histogram(text_area_ratio, $thresholds::FLOAT[]))
                     FROM rows WHERE {_USABLE}"""
-        [(bins,)] = self._ask(query, thresholds=list(thresholds))
+        [(in_bins,)] = self._ask(query, thresholds=list(thresholds))
         total, cumulative = 0, []
-        for threshold in thresholds:
-            total += bins[threshold] if bins else 0
+        for n_in_bin in in_bins[: len(thresholds)] if in_bins else [0] * len(thresholds):
+            total += n_in_bin
             cumulative.append(total)
         return cumulative
 
@@ -95,12 +98,13 @@ class ScoreRows:
 
     def nearest(self, threshold: float, n: int) -> list[RowId]:
         """The `n` usable samples closest to the threshold on each side of it."""
-        below = f"{_USABLE} AND ratio <= $threshold ORDER BY ratio DESC, lot LIMIT {n:d}"
-        above = f"{_USABLE} AND ratio > $threshold ORDER BY ratio, lot LIMIT {n:d}"
+        below = "<= $threshold::FLOAT ORDER BY text_area_ratio DESC"
+        above = "> $threshold::FLOAT ORDER BY text_area_ratio"
+        query = f"SELECT nr, row FROM lots WHERE {_USABLE} AND text_area_ratio"
         return [
             RowId(*found)
             for side in (below, above)
-            for found in self._ask(f"SELECT nr, row FROM lots WHERE {side}", threshold=threshold)
+            for found in self._ask(f"{query} {side}, lot LIMIT {n:d}", threshold=threshold)
         ]
 
     def stratified(self, n: int) -> list[list[RowId]]:
@@ -153,7 +157,6 @@ class ScoreRows:
                 FROM read_parquet($files, filename = true, file_row_number = true)
             ), lots AS (
                 SELECT nr, name, row, key, status, error, text_area_ratio,
-                       text_area_ratio::DOUBLE AS ratio,
                        md5_number_lower(name || '/' || key || '/' || row) AS lot
                 FROM rows JOIN shards ON rows.filename = shards.path
             ) """
@@ -163,5 +166,7 @@ class ScoreRows:
 
 
 def _stratum() -> str:
-    band = f"floor({_STRATA_PER_DECADE} * log10(greatest(ratio, 1e{_LOWEST_DECADE})))"
-    return f"CASE WHEN ratio <= 0 THEN {_STRATA_PER_DECADE * (_LOWEST_DECADE - 1)} ELSE {band} END"
+    """SQL for a sample's band of ratios, in 1/30 decades; samples without text come first."""
+    lowest = _STRATA_PER_DECADE * _LOWEST_DECADE
+    band = f"floor({_STRATA_PER_DECADE} * log10(greatest(text_area_ratio, 1e{_LOWEST_DECADE})))"
+    return f"CASE WHEN text_area_ratio <= 0 THEN {lowest - 1} ELSE {band} END"

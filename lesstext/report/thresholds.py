@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 # Round numbers in about equal steps on a log scale; "per decade" below.
 _STEPS = (
     *(1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9),
@@ -26,16 +28,21 @@ class Bar:
     count: int
 
 
-def threshold_grid(max_text_area: float) -> list[float]:
-    """Every threshold the page offers, ascending from 0 to 1, the chosen one among them.
+def threshold_grid(max_text_area: float) -> tuple[list[float], int]:
+    """Every threshold the page offers, ascending from 0 to 1, and the place of the chosen one.
 
-    >>> grid = threshold_grid(0.0123)
-    >>> grid[:3], grid[-2:], 0.0123 in grid
-    ([0.0, 0.0005, 0.00055], [0.95, 1.0], True)
+    No two are equal as float32, in which ratios are stored and compared.
+
+    >>> grid, chosen = threshold_grid(0.0123)
+    >>> grid[:3], grid[-2:], grid[chosen]
+    ([0.0, 0.0005, 0.00055], [0.95, 1.0], 0.0123)
     """
     round_numbers = {round(step * 10.0**decade, 6) for decade in _DECADES for step in _STEPS}
-    kept = {value for value in round_numbers if value >= _LOWEST}
-    return sorted({0.0, 1.0, float(max_text_area), *kept})
+    offered = {0.0, 1.0, *(value for value in round_numbers if value >= _LOWEST)}
+    wanted = np.float32(max_text_area)
+    equal = next((value for value in offered if np.float32(value) == wanted), None)
+    grid = sorted(offered if equal is not None else {*offered, float(max_text_area)})
+    return grid, grid.index(max_text_area if equal is None else equal)
 
 
 def histogram_bars(thresholds: Sequence[float], at_or_below: Sequence[int]) -> list[Bar]:
