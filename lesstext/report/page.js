@@ -158,8 +158,8 @@
     return html("div", "picture", frame);
   }
 
-  function captionBlock({ caption, caption_length: length }) {
-    if (!caption) return html("p", "caption quiet", "no caption");
+  function captionBlock({ caption, caption_length: length, image }) {
+    if (!caption) return html("p", "caption quiet", image === null ? "" : "no caption");
     if (caption.length <= 120) {
       const line = html("p", "caption", caption);
       line.dir = "auto";

@@ -1,7 +1,8 @@
 """What the report asks of many score tables at once, answered by DuckDB in bounded memory.
 
-Every query streams over the tables and keeps only counts or the few best rows, and every choice
-of rows goes by a hash of (shard, key), so that equal tables give equal answers.
+Every query streams over the tables and keeps only counts or the few best rows. Every choice of
+rows goes by a hash of their identity, so that equal tables give equal answers; the hash is
+DuckDB's own, ten times as fast as MD5, and may differ between its versions.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class ScoreRows:
                 FROM read_parquet($files, filename = true, file_row_number = true)
             ), lots AS (
                 SELECT nr, name, row, key, status, error, text_area_ratio,
-                       md5_number_lower(name || '/' || key || '/' || row) AS lot
+                       hash(name, key, row) AS lot
                 FROM rows JOIN shards ON rows.filename = shards.path
             ) """
         cursor = self._connection.execute(source + query, {"files": self._files, **parameters})

@@ -8,15 +8,23 @@ from itertools import pairwise
 
 import numpy as np
 
-# Round numbers in about equal steps on a log scale; "per decade" below.
+# One decade in about equal steps on a log scale. The first of each row are the Renard numbers
+# R10, which are so to within 1%: bars between them are fair.
 _STEPS = (
-    *(1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9),
-    *(2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.3, 3.6, 4.0, 4.5),
-    *(5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5),
+    *(1.0, 1.1, 1.2),
+    *(1.25, 1.35, 1.5),
+    *(1.6, 1.7, 1.85),
+    *(2.0, 2.15, 2.3),
+    *(2.5, 2.7, 3.0),
+    *(3.15, 3.4, 3.7),
+    *(4.0, 4.3, 4.6),
+    *(5.0, 5.4, 5.8),
+    *(6.3, 6.8, 7.4),
+    *(8.0, 8.6, 9.3),
 )
+_STEPS_PER_BAR = 3
 _DECADES = (-4, -3, -2, -1)
 _LOWEST = 0.0005
-_BAR_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,9 @@ def threshold_grid(max_text_area: float) -> tuple[list[float], int]:
 
     >>> grid, chosen = threshold_grid(0.0123)
     >>> grid[:3], grid[-2:], grid[chosen]
-    ([0.0, 0.0005, 0.00055], [0.95, 1.0], 0.0123)
+    ([0.0, 0.0005, 0.00054], [0.93, 1.0], 0.0123)
     """
-    round_numbers = {round(step * 10.0**decade, 6) for decade in _DECADES for step in _STEPS}
-    offered = {0.0, 1.0, *(value for value in round_numbers if value >= _LOWEST)}
+    offered = _scale(_STEPS)
     wanted = np.float32(max_text_area)
     equal = next((value for value in offered if np.float32(value) == wanted), None)
     grid = sorted(offered if equal is not None else {*offered, float(max_text_area)})
@@ -46,8 +53,15 @@ def threshold_grid(max_text_area: float) -> tuple[list[float], int]:
 
 
 def histogram_bars(thresholds: Sequence[float], at_or_below: Sequence[int]) -> list[Bar]:
-    """Bars over the ratios above 0, each a few thresholds wide; together they hold all of them."""
-    edges = [0, *range(1, len(thresholds) - 1, _BAR_STEPS), len(thresholds) - 1]
+    """Bars over the ratios above 0, of equal width on a log scale; together they hold them all."""
+    borders = _scale(_STEPS[::_STEPS_PER_BAR])
+    edges = [place for place, threshold in enumerate(thresholds) if threshold in borders]
     return [
         Bar(start, end, at_or_below[end] - at_or_below[start]) for start, end in pairwise(edges)
     ]
+
+
+def _scale(steps: Sequence[float]) -> set[float]:
+    """The same steps in every decade from the lowest threshold on, with 0 and 1."""
+    values = {round(step * 10.0**decade, 6) for decade in _DECADES for step in steps}
+    return {0.0, 1.0, *(value for value in values if value >= _LOWEST)}

@@ -260,3 +260,12 @@ def test_refuses_tables_that_do_not_add_up(tmp_path: Path, write: Write) -> None
     with pytest.raises(ScoreTableError, match="1 samples are ok but 0 have a ratio"):
         write(None)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_bars_are_equally_wide_whatever_threshold_is_chosen() -> None:
+    for chosen in (0.02, 0.0123, 0.0001):
+        grid, _ = threshold_grid(chosen)
+        bars = histogram_bars(grid, list(range(len(grid))))
+        assert sum(bar.count for bar in bars) == len(grid) - 1
+        widths = [grid[bar.end] / grid[bar.start] for bar in bars[1:]]
+        assert widths == pytest.approx([10**0.1] * len(widths), rel=0.02)

@@ -147,9 +147,9 @@ def test_both_ends_of_the_slider(page: Page) -> None:
 def test_keyboard_moves_the_slider_one_threshold(page: Page) -> None:
     page.evaluate("document.getElementById('slider').focus()")
     page.press("ArrowRight")
-    assert "≤ 0.022:" in _readout(page)
+    assert "≤ 0.0215:" in _readout(page)
     spoken = page.evaluate("document.getElementById('slider').getAttribute('aria-valuetext')")
-    assert spoken.startswith("0.022, keeps")
+    assert spoken.startswith("0.0215, keeps")
     page.press("ArrowLeft")
     assert "≤ 0.02:" in _readout(page)
 
