@@ -53,20 +53,20 @@ def choose(rows: ScoreRows, max_text_area: float, n_examples: int) -> list[RowId
 
 def load(
     rows: ScoreRows,
-    chosen: Iterable[RowId],
+    chosen: Sequence[RowId],
     tables: Sequence[tuple[Path, Footer]],
     pictures: PictureReader,
 ) -> list[Example]:
-    """Read the chosen samples; ordered by ratio, then shard and key."""
-    details = sorted(rows.details(list(chosen)).items())
-    examples: list[Example] = []
+    """Read the chosen samples; ordered by ratio, equal ratios (most are 0) as they were chosen."""
+    details = sorted(rows.details(chosen).items())
+    examples: dict[RowId, Example] = {}
     for table, group in groupby(details, key=lambda item: item[0].table):
         footer = tables[table][1]
-        of_shard = [row for _, row in group]
-        found = pictures.read_all(footer, of_shard)
-        for row, picture in zip(of_shard, found, strict=True):
-            examples.append(_example(footer.shard, row, picture))
-    return sorted(examples, key=lambda example: (example.ratio, example.shard, example.key))
+        of_shard = dict(group)
+        found = pictures.read_all(footer, list(of_shard.values()))
+        for (row_id, row), picture in zip(of_shard.items(), found, strict=True):
+            examples[row_id] = _example(footer.shard, row, picture)
+    return sorted((examples[row_id] for row_id in chosen), key=lambda example: example.ratio)
 
 
 def _example(shard: str, row: dict[str, Any], picture: Picture) -> Example:

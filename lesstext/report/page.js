@@ -7,6 +7,7 @@
   const last = thresholds.length - 1;
   const slider = byId("slider");
   const count = new Intl.NumberFormat("en-US");
+  const short = new Intl.NumberFormat("en-US", { notation: "compact" });
   const percent = (n) => `${((100 * n) / nOk).toFixed(1)}%`;
   const ratioText = (ratio) => (ratio === 0 ? "0" : ratio.toFixed(ratio < 0.001 ? 5 : 4));
 
@@ -58,7 +59,7 @@
       svg("rect", { ...column, y: top + HISTOGRAM.height - height, height, class: "kept" }),
       svg("text", { x: middle, y: top - 8, "text-anchor": "middle", class: "strong" }, percent(zeros)),
       svg("text", { x: middle, y: top + HISTOGRAM.height + 18, "text-anchor": "middle" }, "exactly 0"),
-      svg("text", { x: middle, y: top + HISTOGRAM.height + 34, "text-anchor": "middle", class: "label" }, count.format(zeros)),
+      svg("text", { x: middle, y: top + HISTOGRAM.height + 34, "text-anchor": "middle", class: "label" }, short.format(zeros)),
     );
   }
 
@@ -67,7 +68,7 @@
     const step = roundStep(largest);
     const y = (n) => HISTOGRAM.top + HISTOGRAM.height * (1 - n / largest);
     root.append(svg("text", { x: at.plot.left, y: 18, class: "label" }, "samples by text-area ratio, above 0"));
-    for (let n = 0; n <= largest; n += step) drawGridLine(root, at, y(n), count.format(n));
+    for (let n = 0; n <= largest; n += step) drawGridLine(root, at, y(n), short.format(n));
     for (const side of ["kept", "dropped"]) {
       const group = svg("g", { class: side, "clip-path": `url(#clip-${side})` });
       for (const [start, end, n] of bars) {
@@ -209,7 +210,7 @@
     const droppedText = html("b", "dropped", `${count.format(dropped)} dropped (${percent(dropped)})`);
     byId("readout").replaceChildren("Keep ratio ≤ ", html("b", "", String(threshold)), ": ", keptText, ", ", droppedText);
     slider.setAttribute("aria-valuetext", `${threshold}, keeps ${percent(kept)}`);
-    byId("kept-title").textContent = `Kept: just below ${threshold}`;
+    byId("kept-title").textContent = `Kept: at or just below ${threshold}`;
     byId("dropped-title").textContent = `Dropped: just above ${threshold}`;
     // Ratios are float32, so the threshold is compared as one, as the selection does.
     const after = examples.filter((example) => example.ratio <= Math.fround(threshold)).length;

@@ -175,5 +175,6 @@ def _render(findings: _Findings) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["plain"] = lambda ratio: repr(ratio).removesuffix(".0")
     template = environment.get_template(_TEMPLATE)
     return template.render(report=findings, n_shards_listed=_N_SHARDS_LISTED)

@@ -131,7 +131,7 @@ class ScoreRows:
 
     def _rows_of(self, table: int, rows: list[int]) -> list[dict[str, Any]]:
         cursor = self._connection.execute(
-            """SELECT * FROM read_parquet($files, file_row_number = true)
+            """SELECT * FROM read_parquet($files, file_row_number = true, hive_partitioning = false)
                WHERE list_contains($rows::BIGINT[], file_row_number)""",
             {"files": self._files[table], "rows": rows},
         )
@@ -155,7 +155,8 @@ class ScoreRows:
         source = """
             WITH rows AS (
                 SELECT filename, file_row_number AS row, key, status, error, text_area_ratio
-                FROM read_parquet($files, filename = true, file_row_number = true)
+                FROM read_parquet(
+                    $files, filename = true, file_row_number = true, hive_partitioning = false)
             ), lots AS (
                 SELECT nr, name, row, key, status, error, text_area_ratio,
                        hash(name, key, row) AS lot

@@ -16,9 +16,10 @@ from lesstext.report import write_report
 from lesstext.report.rows import ScoreRows
 from lesstext.report.thresholds import histogram_bars, threshold_grid
 from lesstext.scores import read_footers
-from lesstext.specs import ShardSource
-
-from .report_fixtures import Sample, scored_shard, spread
+from lesstext.selection import Rule, select
+from lesstext.specs import ShardSource, expand_specs
+from tests.lesstext.conftest import Score
+from tests.lesstext.report_fixtures import Sample, scored_shard, spread
 
 Write = Callable[..., str]
 
@@ -56,6 +57,32 @@ def test_accounting_adds_up(tmp_path: Path, write: Write) -> None:
     n_kept = 2 * sum((sample.ratio or 0) <= 0.02 for sample in spread(50, 20))
     expected = f"146 read = {n_kept} kept + {140 - n_kept} dropped + 6 failed"
     assert expected in _words(write(shards))
+
+
+@pytest.mark.parametrize("max_text_area", [0.0, 0.02, 0.1])
+def test_agrees_with_scoring_and_selecting(
+    tmp_path: Path, shards: Path, score: Score, write: Write, max_text_area: float
+) -> None:
+    score(shards)
+    rule = Rule(max_text_area=max_text_area)
+    selected = select(tmp_path / "scores", tmp_path / "selection.parquet", rule)
+    page = write(expand_specs([str(shards)]), max_text_area=max_text_area)
+    counts = selected.counts
+    expected = f"{counts.read} read = {counts.kept} kept + {counts.dropped} dropped"
+    assert expected in _words(page)
+    assert all(example["image"] for example in _data(page)["examples"])
+
+
+def test_folder_names_are_only_names(tmp_path: Path, write: Write) -> None:
+    """DuckDB takes `*`, `[` and `name=value` in paths for patterns and columns if it may."""
+    names = ["status=ok/key=x[1]*/00000", "status=ok/key=x1?/00000"]
+    shards = [scored_shard(tmp_path, name, spread(2, 2)) for name in names]
+    examples = _data(write(shards))["examples"]
+    assert sorted(example["key"] for example in examples) == sorted(
+        2 * ["text0000", "text0001", "zero0000", "zero0001"]
+    )
+    assert {example["shard"] for example in examples} == set(names)
+    assert all(example["image"] for example in examples)
 
 
 def test_curve_counts_are_exact(tmp_path: Path) -> None:

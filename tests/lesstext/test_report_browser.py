@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from lesstext.report import write_report
-
-from .browser import Page, find_chromium, open_browser
-from .report_fixtures import Sample, scored_shard, spread
+from tests.lesstext.browser import Page, find_chromium, open_browser
+from tests.lesstext.report_fixtures import Sample, scored_shard, spread
 
 _HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
 _N_ZERO, _N_TEXT = 40, 30
