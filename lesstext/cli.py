@@ -254,13 +254,19 @@ def report(
         list[str] | None, typer.Option(help="Where the images are; without, none are shown.")
     ] = None,
     max_text_area: Annotated[float, typer.Option(help="Where the slider starts.")] = 0.01,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    examples: Annotated[
+        int, typer.Option(help="Images embedded in the page, about 20 kB each.")
+    ] = 240,
 ) -> None:
     """Write one self-contained page: histogram, kept share, examples, failures, speed."""
     from lesstext.report import write_report
     from lesstext.specs import expand_specs
 
     sources = expand_specs(shards) if shards else None
-    write_report(scores, sources, out, max_text_area=max_text_area)
+    write_report(
+        scores, sources, out, max_text_area=max_text_area, title=title, n_examples=examples
+    )
     print(out)
 
 

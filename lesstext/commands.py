@@ -73,7 +73,7 @@ def filter_shards(config: ScoreConfig, rule: Rule, out: Path, samples_per_shard:
     )
     exit_code = export(exporting, sources)
     page = out / "report.html"
-    write_report(config.out, sources, page, max_text_area=rule.max_text_area or 0.0)
+    write_report(config.out, todo.sources, page, max_text_area=rule.max_text_area or 0.0)
     print(f"report: {page}")
     return max(summary.exit_code, exit_code)
 

@@ -1,0 +1,62 @@
+"""Seconds by stage, summed over the stats files that lie beside the score tables."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesstext.scores import STATS_SUFFIX, TABLE_SUFFIX
+
+_TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of scoring; `images_per_s` is for one worker, None where no time was measured."""
+
+    name: str
+    seconds: float
+    share: float
+    images_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """The stages in the order of the work, `total` last, and how much they cover."""
+
+    stages: list[Stage]
+    n_samples: int
+    n_shards: int
+
+
+def read_timings(tables: Iterable[Path]) -> Timings:
+    """Add up the stats of all tables; shards without readable stats count as not timed."""
+    seconds: Counter[str] = Counter()
+    n_samples = n_shards = 0
+    for table in tables:
+        stats = _read_stats(table)
+        if stats is not None:
+            seconds.update(stats["seconds"])
+            n_samples += stats["samples"]
+            n_shards += 1
+    total = seconds.pop(_TOTAL, 0.0)
+    named = [*seconds.items(), (_TOTAL, total)] if n_shards else []
+    stages = [
+        Stage(name, spent, spent / total if total else 0.0, n_samples / spent if spent else None)
+        for name, spent in named
+    ]
+    return Timings(stages, n_samples, n_shards)
+
+
+def _read_stats(table: Path) -> dict[str, Any] | None:
+    path = table.with_name(table.name.removesuffix(TABLE_SUFFIX) + STATS_SUFFIX)
+    try:
+        stats = json.loads(path.read_text(encoding="utf-8"))
+        float(sum(stats["seconds"].values()) + stats["samples"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return dict(stats)
