@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class ScoreView:
             f"""CREATE VIEW s AS SELECT * EXCLUDE (filename, file_row_number),
             {_shard_of(self.folder)} AS shard, file_row_number AS row_number
             FROM read_parquet({_literal_list(paths)}, filename=true, file_row_number=true,
-                              union_by_name=true)"""
+                              union_by_name=true, hive_partitioning=false)"""
         )
 
     def _column_names(self, view: str) -> list[str]:
@@ -73,7 +74,8 @@ class ScoreView:
             raise UsageError(f"--metadata {metadata} holds no parquet files")
         self.db.execute(
             f"""CREATE VIEW m AS SELECT * EXCLUDE (filename), {_shard_of(metadata)} AS meta_shard
-            FROM read_parquet({_literal_list(paths)}, filename=true, union_by_name=true)"""
+            FROM read_parquet({_literal_list(paths)}, filename=true, union_by_name=true,
+                              hive_partitioning=false)"""
         )
         names = self._column_names("m")
         (n_uids,) = self.one("SELECT count(uid) FROM s")
@@ -102,5 +104,6 @@ def _shard_of(folder: Path) -> str:
 
 
 def _literal_list(paths: Sequence[str]) -> str:
-    quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    """A SQL list of paths, in which DuckDB shall see no patterns."""
+    quoted = ", ".join("'" + glob.escape(path).replace("'", "''") + "'" for path in paths)
     return f"[{quoted}]"

@@ -210,6 +210,14 @@ def test_a_moved_table_and_a_foreign_selection_are_refused(tables: Path, tmp_pat
         read_selection(tables / "d.parquet")
 
 
+def test_folder_names_are_taken_literally(tmp_path: Path, score: Score) -> None:
+    write_tar(tmp_path / "in/x[1]=*.tar", ratio_samples([0.0, 0.5]))
+    odd = tmp_path / "it's key=1 [a]*"
+    score(tmp_path / "in", out=odd)
+    selection = select(odd, tmp_path / "s.parquet", Rule(max_text_area=0.1))
+    assert pairs(selection) == [("x[1]=*", "s0000")]
+
+
 def test_thousands_of_rows_keep_tar_order(tmp_path: Path, score: Score) -> None:
     members = [m for i in range(3000) for m in [(f"{i:06d}.txt", b"")]]
     for shard in ("x", "y"):
