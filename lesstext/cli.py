@@ -46,6 +46,10 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Processes: on the CPU in all (default cores / threads), else per GPU (1)."),
 ]
+Helpers = Annotated[
+    int | None,
+    typer.Option(help="Processes that decode for each worker. [CPU: 0, GPU: its cores - 1]"),
+]
 Threads = Annotated[int, typer.Option(help="CPU threads of the network in each process.")]
 MaxPixels = Annotated[int, typer.Option(help="Images with more pixels become `too_large`.")]
 NoRegions = Annotated[bool, typer.Option("--no-regions", help="Do not store polygons.")]
@@ -77,6 +81,7 @@ def score(
     option: Options = None,
     device: Device = "auto",
     workers: Workers = None,
+    helpers: Helpers = None,
     threads: Threads = 1,
     max_pixels: MaxPixels = 100_000_000,
     no_regions: NoRegions = False,
@@ -103,6 +108,7 @@ def score(
         detector=_detector_settings(detector, size, precision, weights, option, threads),
         device=device,
         workers=workers,
+        helpers=helpers,
         max_pixels=max_pixels,
         keep_regions=not no_regions,
         force=force,
@@ -211,6 +217,7 @@ def filter_(
     option: Options = None,
     device: Device = "auto",
     workers: Workers = None,
+    helpers: Helpers = None,
     threads: Threads = 1,
     max_pixels: MaxPixels = 100_000_000,
     force: Force = False,
@@ -235,6 +242,7 @@ def filter_(
         detector=_detector_settings(detector, size, precision, weights, option, threads),
         device=device,
         workers=workers,
+        helpers=helpers,
         max_pixels=max_pixels,
         force=force,
         limit=limit,

@@ -70,12 +70,14 @@ class DetectorSettings:
     """What a user chooses about detection; None leaves the adapter's own default.
 
     `device` is one concrete torch device such as `cpu` or `cuda:1`; `threads` is the number of
-    CPU threads the network may use; `options` are the adapter's own, as text.
+    CPU threads the network may use; `helpers` the number of processes that decode and measure for
+    it (0: it does so itself); `options` are the adapter's own, as text.
     """
 
     name: str = DEFAULT_DETECTOR
     device: str = "cpu"
     threads: int = 1
+    helpers: int = 0
     size_px: int | None = None
     precision: str | None = None
     weights: str | None = None
@@ -84,6 +86,8 @@ class DetectorSettings:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise UsageError(f"--threads must be at least 1, got {self.threads}")
+        if self.helpers < 0:
+            raise UsageError(f"--helpers must be at least 0, got {self.helpers}")
         if self.size_px is not None and not 32 <= self.size_px <= 4096:
             raise UsageError(f"--size must be within 32 to 4096 px, got {self.size_px}")
 

@@ -34,21 +34,31 @@ def resolve_devices(device: str) -> list[str]:
 
 
 def placements(
-    settings: DetectorSettings, device: str, workers: int | None
+    settings: DetectorSettings,
+    device: str,
+    workers: int | None = None,
+    helpers: int | None = None,
 ) -> list[DetectorSettings]:
     """One set of detector settings per worker process.
 
-    On GPUs `workers` counts processes per device (default 1). On the CPU it counts processes
-    (default: the processor's cores divided by the threads of each), as one thread per process
-    gives the most images/s there.
+    On the CPU `workers` counts processes (default: cores divided by the threads of each, since
+    one thread per process gives the most images/s) and each does everything itself. On GPUs it
+    counts processes per device (default 1), and each has `helpers` (default: its share of the
+    cores, less its own).
     """
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be at least 1, got {workers}")
     devices = resolve_devices(device)
     if devices == ["cpu"]:
         n_processes = workers or max(1, n_cores() // settings.threads)
-        return [replace(settings, device="cpu")] * n_processes
-    return [replace(settings, device=name) for name in devices for _ in range(workers or 1)]
+        return [replace(settings, device="cpu", helpers=helpers or 0)] * n_processes
+    n_processes = len(devices) * (workers or 1)
+    share = max(1, n_cores() // n_processes - 1) if helpers is None else helpers
+    return [
+        replace(settings, device=name, helpers=share)
+        for name in devices
+        for _ in range(workers or 1)
+    ]
 
 
 def n_cores() -> int:

@@ -150,12 +150,13 @@ def input_shape(width: int, height: int, *, longer_px: int, multiple_px: int = 3
     )
 
 
-def letterbox(pixels: Pixels, shape: InputShape, *, fill: tuple[int, int, int]) -> Pixels:
-    """Resize and pad (h, w, 3) pixels to the padded shape; the image lies at the top left."""
-    canvas = np.empty((shape.padded_height_px, shape.padded_width_px, 3), dtype=np.uint8)
-    canvas[:] = fill
+def letterbox(
+    pixels: Pixels, shape: InputShape, canvas: Pixels, *, fill: tuple[int, int, int]
+) -> None:
+    """Draw (h, w, 3) pixels, resized, at the top left of a padded canvas, and fill the rest."""
     canvas[: shape.height_px, : shape.width_px] = resize(pixels, shape.width_px, shape.height_px)
-    return canvas
+    canvas[shape.height_px :] = fill
+    canvas[: shape.height_px, shape.width_px :] = fill
 
 
 def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:

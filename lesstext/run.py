@@ -33,6 +33,7 @@ class ScoreConfig:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     device: str = "auto"
     workers: int | None = None
+    helpers: int | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     keep_regions: bool = True
     force: bool = False
@@ -104,7 +105,7 @@ def plan(config: ScoreConfig) -> Plan:
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
     refuse_output_in_input(config.out, sources)
-    workers = placements(config.detector, config.device, config.workers)
+    workers = placements(config.detector, config.device, config.workers, config.helpers)
     annotator = identify_detector(workers[0])
     done: list[ShardReport] = []
     tasks: list[ScoreTask] = []

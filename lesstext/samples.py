@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -21,16 +20,11 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class OpenSample:
-    """A sample on its way through the detector: its row so far, and its image if it has one."""
+    """A sample that was read: its row so far, and its image if it has one."""
 
     row: Row
     image: DecodedImage | None = None
     notes: list[str] = field(default_factory=list)
-
-    def fail(self, status: str, reason: str) -> None:
-        """Turn the sample into a failure; its image is dropped."""
-        self.image = None
-        self.row.update(status=status, error=reason)
 
 
 def open_sample(
@@ -40,64 +34,52 @@ def open_sample(
     sample = OpenSample({"key": entry.key, "status": "ok", "error": None})
     _read_texts(file, entry, sample)
     if entry.duplicate:
-        sample.fail("duplicate_key", "an earlier sample of this shard has the same key")
-        return sample
-    if entry.cut:
-        sample.fail("decode_error", "the shard is cut off inside this sample")
-        return sample
-    member = entry.image
-    if member is None:
+        fail(sample.row, "duplicate_key", "an earlier sample of this shard has the same key")
+    elif entry.cut:
+        fail(sample.row, "decode_error", "the shard is cut off inside this sample")
+    elif entry.image is None:
         suffixes = ", ".join(m.suffix for m in entry.members)
-        sample.fail("missing_image", f"no image among its members ({suffixes})")
-        return sample
+        fail(sample.row, "missing_image", f"no image among its members ({suffixes})")
+    else:
+        _read_image(file, entry, sample, max_pixels, target_px)
+    if sample.notes and sample.row["error"] is None:
+        sample.row["error"] = "; ".join(sample.notes)
+    return sample
+
+
+def complete(row: Row, regions: TextRegions, *, keep_regions: bool) -> None:
+    """Fill in what the regions, in the full image's frame, say about the image."""
+    ratios = area_ratios(regions.polygons, row["width"], row["height"])
+    row.update(
+        text_area_ratio=ratios.union,
+        text_area_sum_ratio=ratios.sum,
+        n_regions=min(len(regions.polygons), _MAX_REGIONS),
+        max_region_ratio=ratios.max_region,
+        max_score=float(regions.scores.max()) if len(regions.scores) else None,
+    )
+    if keep_regions:
+        row["regions"] = [polygon.ravel().tolist() for polygon in regions.polygons]
+
+
+def fail(row: Row, status: str, reason: str) -> None:
+    """Turn a row into a failure."""
+    row.update(status=status, error=reason)
+
+
+def _read_image(
+    file: BinaryIO, entry: SampleEntry, sample: OpenSample, max_pixels: int, target_px: int | None
+) -> None:
+    member = entry.image
+    assert member is not None
     sample.row.update(image_offset=member.offset, image_size=member.size)
     try:
         sample.image = decode(read_member(file, member), max_pixels=max_pixels, target_px=target_px)
     except ImageError as error:
-        sample.fail(error.status, f"{member.name}: {error}")
+        fail(sample.row, error.status, f"{member.name}: {error}")
     except EOFError as error:
-        sample.fail("decode_error", str(error))
+        fail(sample.row, "decode_error", str(error))
     else:
         sample.row.update(width=sample.image.width, height=sample.image.height)
-    return sample
-
-
-def close_sample(sample: OpenSample, regions: TextRegions | None, *, keep_regions: bool) -> Row:
-    """Complete the row; `regions` are in the frame of `sample.image.pixels`, None for failures."""
-    if sample.notes and sample.row["error"] is None:
-        sample.row["error"] = "; ".join(sample.notes)
-    if sample.image is None or regions is None:
-        return sample.row
-    image = sample.image
-    height, width = image.pixels.shape[:2]
-    full = regions.scaled(image.width / width, image.height / height)
-    ratios = area_ratios(full.polygons, image.width, image.height)
-    sample.row.update(
-        text_area_ratio=ratios.union,
-        text_area_sum_ratio=ratios.sum,
-        n_regions=min(len(full.polygons), _MAX_REGIONS),
-        max_region_ratio=ratios.max_region,
-        max_score=float(full.scores.max()) if len(full.scores) else None,
-    )
-    if keep_regions:
-        sample.row["regions"] = [polygon.ravel().tolist() for polygon in full.polygons]
-    return sample.row
-
-
-def windows(
-    samples: Iterator[OpenSample], *, max_samples: int, max_pixels: int
-) -> Iterator[list[OpenSample]]:
-    """Group samples, in order, so that a group's decoded pixels stay bounded."""
-    group: list[OpenSample] = []
-    n_pixels = 0
-    for sample in samples:
-        group.append(sample)
-        n_pixels += sample.image.pixels.size // 3 if sample.image is not None else 0
-        if len(group) >= max_samples or n_pixels >= max_pixels:
-            yield group
-            group, n_pixels = [], 0
-    if group:
-        yield group
 
 
 def _read_texts(file: BinaryIO, entry: SampleEntry, sample: OpenSample) -> None:

@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lesstext import scores
-from lesstext.detection import Detector, TextRegions
-from lesstext.errors import DetectorError, ScoreTableError, ShardError
+from lesstext.detection import Detector
+from lesstext.errors import ScoreTableError, ShardError
 from lesstext.files import write_text
+from lesstext.helpers import Helpers, InlineHelpers
 from lesstext.images import DEFAULT_MAX_PIXELS
-from lesstext.samples import OpenSample, close_sample, open_sample, windows
+from lesstext.pipeline import Pipeline
+from lesstext.samples import Row
 from lesstext.shards import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
 from lesstext.specs import ShardSource, local_copy
+from lesstext.stages import staged
 from lesstext.timing import StageClock
 
 _log = logging.getLogger(__name__)
 
-_WINDOW_SAMPLES = 64
-_WINDOW_PIXELS = 64_000_000
-_FAILURES_THAT_CONDEMN_A_DETECTOR = 8
+_REPORT_EVERY = 32
 
 OnProgress = Callable[[int], None]
 
@@ -69,7 +70,10 @@ class ShardReport:
 
 
 def score_shard(
-    task: ScoreTask, detector: Detector, progress: OnProgress | None = None
+    task: ScoreTask,
+    detector: Detector,
+    progress: OnProgress | None = None,
+    helpers: Helpers | None = None,
 ) -> ShardReport:
     """Score one shard and write its table and stats; a table that is already right is kept.
 
@@ -84,7 +88,18 @@ def score_shard(
             return done
         with clock.stage("index"):
             shard = _Shard(path, before, sha256_of(path), index_shard(path, task.source.name))
-        footer = _write_table(task, shard, detector, clock, progress)
+        stages = staged(detector)
+        pipeline = Pipeline(
+            shard=task.source.name,
+            path=path,
+            entries=shard.index.samples,
+            detector=stages,
+            helpers=helpers or InlineHelpers(stages.batch_size),
+            clock=clock,
+            max_pixels=task.max_pixels,
+            keep_regions=task.keep_regions,
+        )
+        footer = _write_table(task, shard, detector.id, pipeline.rows(), progress)
     seconds = clock.as_dict()
     _write_stats(task, footer, seconds)
     return ShardReport(
@@ -128,82 +143,39 @@ class _Shard:
 def _write_table(
     task: ScoreTask,
     shard: _Shard,
-    detector: Detector,
-    clock: StageClock,
+    annotator: str,
+    rows: Iterable[Row],
     progress: OnProgress | None,
 ) -> scores.Footer:
     counts: Counter[str] = Counter()
-    schema = scores.text_schema(regions=task.keep_regions)
-    with scores.TableWriter(task.table, schema) as table:
-        opened = _open_samples(task, shard, detector.input_px, clock)
-        for group in windows(opened, max_samples=_WINDOW_SAMPLES, max_pixels=_WINDOW_PIXELS):
-            with clock.stage("detect"):
-                regions = _detect(group, detector, task.source.name)
-            with clock.stage("write"):
-                for sample, found in zip(group, regions, strict=True):
-                    row = close_sample(sample, found, keep_regions=task.keep_regions)
-                    _log_trouble(task.source.name, row)
-                    counts[row["status"]] += 1
-                    table.add(row)
-            if progress is not None:
-                progress(len(group))
+    n_unreported = 0
+    with scores.TableWriter(task.table, scores.text_schema(regions=task.keep_regions)) as table:
+        for row in rows:
+            _log_trouble(task.source.name, row)
+            counts[row["status"]] += 1
+            table.add(row)
+            n_unreported += 1
+            if progress is not None and n_unreported == _REPORT_EVERY:
+                progress(n_unreported)
+                n_unreported = 0
         if _fingerprint(shard.path, task) != shard.fingerprint:
             raise ShardError(task.source.name, "changed while it was being scored")
         footer = scores.Footer(
             shard=task.source.name,
             fingerprint=shard.fingerprint,
             sha256=shard.sha256,
-            annotator=detector.id,
+            annotator=annotator,
             settings=task.settings,
             counts=dict(sorted(counts.items())),
             problems=shard.index.problems,
         )
         table.finish(footer)
+    if progress is not None:
+        progress(n_unreported)
     return footer
 
 
-def _open_samples(
-    task: ScoreTask, shard: _Shard, target_px: int | None, clock: StageClock
-) -> Iterator[OpenSample]:
-    with shard.path.open("rb") as file:
-        for entry in shard.index.samples:
-            with clock.stage("decode"):
-                sample = open_sample(file, entry, max_pixels=task.max_pixels, target_px=target_px)
-            yield sample
-
-
-def _detect(group: list[OpenSample], detector: Detector, shard: str) -> list[TextRegions | None]:
-    """Regions for each sample with an image; a sample that the detector chokes on fails alone.
-
-    Raises ShardError when every one of many samples fails: then the detector is broken, not they.
-    """
-    with_image = [sample for sample in group if sample.image is not None]
-    images = [sample.image.pixels for sample in with_image if sample.image is not None]
-    try:
-        found: list[TextRegions | None] = list(detector.detect(images)) if images else []
-    except DetectorError:
-        raise
-    except Exception as error:  # the one-sample boundary: find out which image it was
-        _log.warning(
-            "shard %s: detector failed on a batch (%r); going image by image", shard, error
-        )
-        found = [_detect_alone(sample, detector) for sample in with_image]
-        if len(found) >= _FAILURES_THAT_CONDEMN_A_DETECTOR and all(r is None for r in found):
-            raise ShardError(shard, f"the detector fails on every image: {error!r}") from error
-    by_sample = {id(sample): regions for sample, regions in zip(with_image, found, strict=True)}
-    return [by_sample.get(id(sample)) for sample in group]
-
-
-def _detect_alone(sample: OpenSample, detector: Detector) -> TextRegions | None:
-    assert sample.image is not None
-    try:
-        return detector.detect([sample.image.pixels])[0]
-    except Exception as error:  # the one-sample boundary: recorded in the row
-        sample.fail("detector_error", repr(error))
-        return None
-
-
-def _log_trouble(shard: str, row: dict[str, Any]) -> None:
+def _log_trouble(shard: str, row: Row) -> None:
     if row["error"] is not None:
         _log.info("shard %s, key %s: %s: %s", shard, row["key"], row["status"], row["error"])
 

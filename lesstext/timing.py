@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up the wall seconds spent in each named stage, and those since it was made."""
+    """Adds up the seconds spent in each named stage, and the wall seconds since it was made."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -21,7 +21,11 @@ class StageClock:
         try:
             yield
         finally:
-            self._seconds[name] += time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere, such as a helper's busy time."""
+        self._seconds[name] += seconds
 
     def as_dict(self) -> dict[str, float]:
         """Seconds by stage, and `total` since the clock was made."""

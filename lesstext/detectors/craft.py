@@ -19,10 +19,13 @@ from lesstext.detection import DetectorSettings, TextRegions, refuse_unknown_opt
 from lesstext.detectors.craft_boxes import BoxThresholds, word_boxes
 from lesstext.detectors.craft_weights import SHA256, find_weights
 from lesstext.errors import DetectorError, UsageError
-from lesstext.images import InputShape, Pixels, input_shape, letterbox
+from lesstext.images import DecodedImage, Pixels, input_shape, letterbox
+from lesstext.stages import Layout
 
 if TYPE_CHECKING:
     import torch
+
+Maps = NDArray[np.float32]
 
 DEFAULT_SIZE_PX = 384
 _MULTIPLE_PX = 32
@@ -55,15 +58,46 @@ def load(settings: DetectorSettings) -> CraftDetector:
         weights=find_weights(settings.weights),
         device=settings.device,
         precision=_precision(settings),
-        size_px=settings.size_px or DEFAULT_SIZE_PX,
-        thresholds=_thresholds(settings),
-        batch=_batch(settings),
+        stages=CraftStages(settings.size_px or DEFAULT_SIZE_PX, _thresholds(settings)),
+        batch_size=_batch_size(settings),
     )
 
 
 def default_precision(device: str) -> str:
     """bfloat16 on CUDA devices and on processors that compute in it; float32 elsewhere."""
     return "bfloat16" if device.startswith("cuda") or _cpu_has_bfloat16() else "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class CraftStages:
+    """Letterboxing before the network, word boxes after it."""
+
+    size_px: int
+    thresholds: BoxThresholds
+
+    def layout(self, image: DecodedImage) -> Layout:
+        shape = input_shape(
+            image.width, image.height, longer_px=self.size_px, multiple_px=_MULTIPLE_PX
+        )
+        return Layout(shape, image.width, image.height)
+
+    def draw(self, image: DecodedImage, layout: Layout, canvas: Pixels) -> None:
+        letterbox(image.pixels, layout.shape, canvas, fill=_FILL)
+
+    def regions(self, output: Maps | None, layout: Layout) -> TextRegions:
+        """Word boxes (4, 2); `output` is None where the network saw no text.
+
+        What the maps say about the padding is cut off.
+        """
+        if output is None:
+            return TextRegions((), np.zeros(0, dtype=np.float32))
+        shape = layout.shape
+        rows, columns = -(-shape.height_px // _MAP_STRIDE), -(-shape.width_px // _MAP_STRIDE)
+        region, affinity = np.ascontiguousarray(output[:, :rows, :columns])
+        return word_boxes(region, affinity, self.thresholds).scaled(
+            _MAP_STRIDE * layout.width / shape.width_px,
+            _MAP_STRIDE * layout.height / shape.height_px,
+        )
 
 
 class CraftDetector:
@@ -76,93 +110,120 @@ class CraftDetector:
         weights: Path,
         device: str,
         precision: str,
-        size_px: int,
-        thresholds: BoxThresholds,
-        batch: int,
+        stages: CraftStages,
+        batch_size: int,
     ) -> None:
         import torch
 
         from lesstext.detectors.craft_network import CraftNetwork
 
         self.id = id
-        self._size_px = size_px
-        self._thresholds = thresholds
-        self._batch = batch
+        self.stages = stages
+        self.batch_size = batch_size
         self._device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, precision)
+        self._mean = torch.tensor(_MEAN, device=self._device) * 255
+        self._std = torch.tensor(_STD, device=self._device) * 255
         try:
             checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
             network = CraftNetwork(checkpoint).eval().to_precision(self._dtype)
             self._network = network.to(self._device).to(memory_format=torch.channels_last)
         except (RuntimeError, KeyError) as error:
             raise DetectorError(f"CRAFT cannot be loaded on {device}: {error}") from error
+        if self._device.type == "cuda":
+            # A handful of fixed shapes: each is tuned once and then stays tuned.
+            torch.backends.cudnn.benchmark = True
 
     @property
     def input_px(self) -> int:
-        return self._size_px
+        return self.stages.size_px
+
+    @property
+    def max_canvas_bytes(self) -> int:
+        side_px = -(-self.stages.size_px // _MULTIPLE_PX) * _MULTIPLE_PX
+        return side_px * side_px * 3
 
     def detect(self, images: Sequence[Pixels]) -> list[TextRegions]:
         """Word boxes (4, 2) for each RGB uint8 (H, W, 3) image, in that image's own frame."""
-        prepared = [prepare(image, self._size_px) for image in images]
+        decoded = [
+            DecodedImage(pixels=image, width=image.shape[1], height=image.shape[0])
+            for image in images
+        ]
+        layouts = [self.stages.layout(image) for image in decoded]
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, item in enumerate(prepared):
-            by_shape[item.canvas.shape].append(i)
+        for i, layout in enumerate(layouts):
+            by_shape[layout.canvas_shape].append(i)
         found: dict[int, TextRegions] = {}
         for members in by_shape.values():
-            for start in range(0, len(members), self._batch):
-                chunk = members[start : start + self._batch]
-                maps = self.score_maps(np.stack([prepared[i].canvas for i in chunk]))
-                for i, pair in zip(chunk, maps, strict=True):
-                    found[i] = regions_from_maps(pair, prepared[i], self._thresholds)
+            for start in range(0, len(members), self.batch_size):
+                chunk = members[start : start + self.batch_size]
+                canvases = [self._canvas(decoded[i], layouts[i]) for i in chunk]
+                for i, maps in zip(chunk, self.submit(canvases).result(), strict=True):
+                    found[i] = self.stages.regions(maps, layouts[i])
         return [found[i] for i in range(len(images))]
 
-    def score_maps(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, H, W, 3) uint8 canvases to (B, 2, H/2, W/2) float32 scores."""
+    def _canvas(self, image: DecodedImage, layout: Layout) -> Pixels:
+        canvas = np.empty(layout.canvas_shape, dtype=np.uint8)
+        self.stages.draw(image, layout, canvas)
+        return canvas
+
+    def submit(self, canvases: Sequence[Pixels]) -> CraftBatch:
+        """Start a batch; on a GPU this returns before the network is done.
+
+        When the device's memory does not suffice, the batch is halved, for good.
+        """
         import torch
 
+        try:
+            return self._submit(canvases)
+        except torch.OutOfMemoryError:
+            if len(canvases) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = -(-len(canvases) // 2)
+            self.batch_size = min(self.batch_size, half)
+            first = self.submit(canvases[:half])
+            return CraftBatch([*first.parts, *self.submit(canvases[half:]).parts])
+
+    def score_maps(self, canvases: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, 3) uint8 on the device to (B, 2, H/2, W/2) float32 scores."""
+        # NHWC memory seen as NCHW is channels-last by construction.
+        normal = ((canvases.float() - self._mean) / self._std).to(self._dtype)
+        scores: torch.Tensor = self._network(normal.permute(0, 3, 1, 2)).float()
+        return scores
+
+    def _submit(self, canvases: Sequence[Pixels]) -> CraftBatch:
+        import torch
+
+        on_gpu = self._device.type == "cuda"
+        n_slots = self._static_size(len(canvases)) if on_gpu else len(canvases)
+        height, width = canvases[0].shape[:2]
+        host = torch.empty((n_slots, height, width, 3), dtype=torch.uint8, pin_memory=on_gpu)
+        np.stack(canvases, out=host.numpy()[: len(canvases)])
         with torch.inference_mode():
-            batch = torch.from_numpy(canvases).to(self._device, non_blocking=True)
-            maps: NDArray[np.float32] = self._network(self._normalise(batch)).float().cpu().numpy()
-        return maps
+            maps = self.score_maps(host.to(self._device, non_blocking=True))[: len(canvases)]
+            best = maps[:, 0].amax(dim=(1, 2))
+            return CraftBatch([(maps, best >= self.stages.thresholds.text, host)])
 
-    def _normalise(self, batch: torch.Tensor) -> torch.Tensor:
-        """Channels-last by construction: NHWC memory, seen as NCHW."""
-        import torch
-
-        mean = torch.tensor(_MEAN, device=self._device) * 255
-        std = torch.tensor(_STD, device=self._device) * 255
-        return ((batch.float() - mean) / std).to(self._dtype).permute(0, 3, 1, 2)
+    def _static_size(self, n: int) -> int:
+        """The next power of two: few shapes, so that tuning and allocation happen once each."""
+        return min(self.batch_size, 1 << (n - 1).bit_length())
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
-    """A letterboxed uint8 (H, W, 3) canvas, its layout, and the size of the image it came from."""
+class CraftBatch:
+    """Maps on the device; `result` brings over only those that hold text."""
 
-    canvas: Pixels
-    shape: InputShape
-    width: int
-    height: int
+    def __init__(self, parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
+        self.parts = parts  # maps, which of them hold text, and the host buffer kept alive
 
-
-def prepare(image: Pixels, size_px: int) -> PreparedImage:
-    """Letterbox one image for the network."""
-    height, width = image.shape[:2]
-    shape = input_shape(width, height, longer_px=size_px, multiple_px=_MULTIPLE_PX)
-    return PreparedImage(letterbox(image, shape, fill=_FILL), shape, width, height)
-
-
-def regions_from_maps(
-    maps: NDArray[np.float32], prepared: PreparedImage, thresholds: BoxThresholds
-) -> TextRegions:
-    """Word boxes in the image's own frame from its (2, h, w) score maps; padding is cut off."""
-    rows = -(-prepared.shape.height_px // _MAP_STRIDE)
-    columns = -(-prepared.shape.width_px // _MAP_STRIDE)
-    region, affinity = np.ascontiguousarray(maps[:, :rows, :columns])
-    boxes = word_boxes(region, affinity, thresholds)
-    return boxes.scaled(
-        _MAP_STRIDE * prepared.width / prepared.shape.width_px,
-        _MAP_STRIDE * prepared.height / prepared.shape.height_px,
-    )
+    def result(self) -> list[Maps | None]:
+        """Maps (2, h, w) for each image, None for one without text; waits for the device."""
+        found: list[Maps | None] = []
+        for maps, has_text, _ in self.parts:
+            flags = has_text.cpu().tolist()
+            travelling = iter(maps[has_text].cpu().numpy())
+            found.extend(next(travelling) if flag else None for flag in flags)
+        return found
 
 
 def _precision(settings: DetectorSettings) -> str:
@@ -180,7 +241,7 @@ def _thresholds(settings: DetectorSettings) -> BoxThresholds:
         raise UsageError(f"detector craft: {error}") from error
 
 
-def _batch(settings: DetectorSettings) -> int:
+def _batch_size(settings: DetectorSettings) -> int:
     default = _GPU_BATCH if settings.device.startswith("cuda") else 1
     text = settings.options.get("batch", str(default))
     if not text.isdigit() or int(text) < 1:

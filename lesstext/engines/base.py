@@ -7,6 +7,7 @@ from typing import Protocol
 
 from lesstext.detection import Detector
 from lesstext.errors import LesstextError
+from lesstext.helpers import Helpers
 from lesstext.scoring import OnProgress, ScoreTask, ShardReport, score_shard
 
 OnSamples = Callable[[str, int], None]
@@ -23,11 +24,14 @@ class Engine(Protocol):
 
 
 def run_task(
-    task: ScoreTask, detector: Detector, progress: OnProgress | None = None
+    task: ScoreTask,
+    detector: Detector,
+    progress: OnProgress | None = None,
+    helpers: Helpers | None = None,
 ) -> ShardReport:
     """`score_shard` behind the one-shard isolation boundary: what goes wrong becomes a report."""
     try:
-        return score_shard(task, detector, progress)
+        return score_shard(task, detector, progress, helpers)
     except LesstextError as error:
         return ShardReport(shard=task.source.name, error=str(error))
     except OSError as error:

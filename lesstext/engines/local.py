@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +18,12 @@ from typing import Any, cast
 from lesstext.detection import Detector, DetectorSettings, load_detector
 from lesstext.engines.base import OnSamples, run_task
 from lesstext.errors import DetectorError, LesstextError
+from lesstext.helpers import helpers_for
+from lesstext.processes import settle_in
 from lesstext.scoring import ScoreTask, ShardReport
+from lesstext.stages import staged
 
 _MAX_ATTEMPTS = 3
-_PARENT_CHECK_S = 1.0
 _STOP_GRACE_S = 2.0
 
 
@@ -161,36 +160,21 @@ def _replace_dead(worker: _Worker, waiting: deque[_Job]) -> ShardReport | None:
 
 def _serve(pipe: Any, settings: DetectorSettings) -> None:
     """A worker's life: load the detector, then one task after another until told to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
-    _limit_threads(settings.threads)
+    settle_in(os.getppid(), settings.threads)
     try:
         detector: Detector = load_detector(settings)
     except LesstextError as error:
         pipe.send(("failed to load", error))
         return
-    pipe.send(("ready", None))
-    while True:
-        try:
-            task: ScoreTask = pipe.recv()
-        except EOFError:
-            return
-        report = run_task(task, detector, lambda n: pipe.send(("samples", n)))
-        pipe.send(("report", report))
-
-
-def _limit_threads(n: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = str(n)
-
-
-def _die_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_S)
-    os._exit(1)
+    with helpers_for(staged(detector), settings.helpers) as helpers:
+        pipe.send(("ready", None))
+        while True:
+            try:
+                task: ScoreTask = pipe.recv()
+            except EOFError:
+                return
+            report = run_task(task, detector, lambda n: pipe.send(("samples", n)), helpers)
+            pipe.send(("report", report))
 
 
 def _progress_of(task: ScoreTask, on_samples: OnSamples | None) -> Any:

@@ -263,7 +263,7 @@ def test_an_image_that_the_detector_chokes_on_fails_alone(tmp_path: Path) -> Non
 def test_a_detector_that_fails_on_everything_fails_the_shard(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "in/x.tar", ratio_samples([0.0] * 10))
     task = ScoreTask(source=ShardSource("x", str(shard)), out=tmp_path / "scores")
-    with pytest.raises(ShardError, match="shard x: the detector fails on every image"):
+    with pytest.raises(ShardError, match="shard x: the detector failed on 8 images in a row"):
         score_shard(task, Choking(always=True))
     assert list((tmp_path / "scores").rglob("*.parquet*")) == []
 
