@@ -119,7 +119,7 @@ def score(
     raise typer.Exit(commands.estimate(config) if dry_run else commands.score(config))
 
 
-@app.command(epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.01`")
+@app.command(epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.005`")
 def select(
     scores: Annotated[Path, typer.Argument(help="Folder of score tables.")],
     out: Annotated[Path, typer.Option(help="Selection file to write (parquet).")],
@@ -206,7 +206,7 @@ def filter_(
     out: Annotated[Path, typer.Option(help="Folder for shards, scores, selection and report.")],
     max_text_area: Annotated[
         float, typer.Option(help="Keep images whose text-area ratio is at most this.")
-    ] = 0.01,
+    ] = 0.005,
     samples_per_shard: Annotated[
         int | None, typer.Option(help="Repack into shards of this many samples.")
     ] = None,
@@ -261,7 +261,7 @@ def report(
     shards: Annotated[
         list[str] | None, typer.Option(help="Where the images are; without, none are shown.")
     ] = None,
-    max_text_area: Annotated[float, typer.Option(help="Where the slider starts.")] = 0.01,
+    max_text_area: Annotated[float, typer.Option(help="Where the slider starts.")] = 0.005,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     examples: Annotated[
         int, typer.Option(help="Images embedded in the page, about 20 kB each.")
