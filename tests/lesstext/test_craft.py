@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,12 +112,9 @@ class TestWordBoxes:
         region, affinity = detector.score_maps(prepare(page, 384).canvas[None])[0]
         assert _assert_same_boxes(region, affinity) > 30
 
-    def test_real_street_photographs(self, detector: CraftDetector) -> None:
-        folder = os.environ.get("LESSTEXT_DATA")
-        if folder is None:
-            pytest.skip("LESSTEXT_DATA is not set: no ICDAR 2015 photographs here")
+    def test_real_street_photographs(self, detector: CraftDetector, real_data: Path) -> None:
         n_boxes = 0
-        for path in sorted((Path(folder) / "icdar2015" / "images").glob("*.jpg"))[:3]:
+        for path in sorted((real_data / "icdar2015" / "images").glob("*.jpg"))[:3]:
             canvas = prepare(decode(path.read_bytes()).pixels, 640).canvas
             region, affinity = detector.score_maps(canvas[None])[0]
             n_boxes += _assert_same_boxes(region, affinity)
