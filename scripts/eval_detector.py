@@ -4,8 +4,8 @@
         --size 256 --size 384 --size 512 --icdar-size 640 --out results.json --markdown table.md
 
 `--data` holds `scam/` (pairs of one photograph with a handwritten word on a note, and with the
-note blank) and `icdar2015/` (street photographs with every text outlined). With `--precisions`
-and `--images` it also tells how far two precisions of the first detector agree.
+note blank) and `icdar2015/` (street photographs with every text outlined). `--precisions` and
+`--images`, with or without `--data`, tell how far two precisions of the first detector agree.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ from lesstext.files import write_text
 class EvalConfig:
     """What to measure; sizes are longer sides in pixels."""
 
-    data: Path
+    data: Path | None
     out: Path
     markdown: Path
     detectors: tuple[str, ...]
@@ -50,6 +51,8 @@ class EvalConfig:
             raise UsageError("--images needs --precisions with two names, as float32,bfloat16")
         if self.precisions and not self.images:
             raise UsageError("--precisions needs --images: a folder or a shard")
+        if self.data is None and not self.images:
+            raise UsageError("nothing to measure: give --data, or --images and --precisions")
 
     def settings(self, detector: str, size_px: int) -> DetectorSettings:
         return DetectorSettings(
@@ -72,14 +75,13 @@ def evaluate(config: EvalConfig) -> Results:
 
 
 def _steps(config: EvalConfig, results: Results) -> Iterator[Run | Agreement]:
-    pairs = load_scam(config.data / "scam", config.limit)
-    icdar = load_icdar(config.data / "icdar2015", config.limit)
-    results.truth = [image.true_ratio for image in icdar]
-    for size in config.icdar_sizes:
-        for detector in config.detectors:
+    if config.data is not None:
+        pairs = load_scam(config.data / "scam", config.limit)
+        icdar = load_icdar(config.data / "icdar2015", config.limit)
+        results.truth = [image.true_ratio for image in icdar]
+        for detector, size in product(config.detectors, config.icdar_sizes):
             yield measure_icdar(config.settings(detector, size), icdar)
-    for size in config.scam_sizes:
-        for detector in config.detectors:
+        for detector, size in product(config.detectors, config.scam_sizes):
             yield measure_scam(config.settings(detector, size), pairs)
     for path in config.images:
         base = config.settings(config.detectors[0], config.scam_sizes[0])
@@ -98,9 +100,9 @@ def _headline(step: Run | Agreement) -> str:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with scam/ and icdar2015/.")],
     out: Annotated[Path, typer.Option(help="Results as JSON.")],
     markdown: Annotated[Path, typer.Option(help="The same as tables.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with scam/ and icdar2015/.")] = None,
     detector: Annotated[
         list[str] | None, typer.Option(help="Detector (craft); repeat to compare.")
     ] = None,

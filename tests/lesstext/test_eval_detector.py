@@ -126,10 +126,10 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _config(data: Path, out: Path, **chosen: object) -> EvalConfig:
+def _config(data: Path, out: Path, /, **chosen: object) -> EvalConfig:
     base: dict[str, object] = {"detectors": ("fake",), "scam_sizes": (384,), "icdar_sizes": (640,)}
     paths = {"out": out / "r.json", "markdown": out / "r.md"}
-    return EvalConfig(data=data, **paths, **(base | chosen))  # type: ignore[arg-type]
+    return EvalConfig(**({"data": data} | paths | base | chosen))  # type: ignore[arg-type]
 
 
 class TestEvaluate:
@@ -167,7 +167,9 @@ class TestEvaluate:
     def test_precisions_on_plain_images(self, data: Path, tmp_path: Path) -> None:
         (data / "scam/SCAM/broken.jpg").write_bytes(b"no image")
         chosen = {"precisions": ("float32", "bfloat16"), "images": (data / "scam",)}
-        (agreement,) = evaluate(_config(data, tmp_path, **chosen)).agreements
+        results = evaluate(_config(data, tmp_path, **(chosen | {"data": None})))
+        (agreement,) = results.agreements
+        assert results.runs == []
         assert (agreement.n_images, agreement.n_with_text) == (5, 4)
         assert (agreement.share_within, agreement.largest_difference) == (1.0, 0.0)
         assert "float32 / bfloat16 | 5 | 4 | 100.0% | 0.0000" in (tmp_path / "r.md").read_text()
@@ -179,6 +181,7 @@ class TestEvaluate:
             ({"images": (Path("x"),)}, "--images needs --precisions"),
             ({"precisions": ("float32", "float16")}, "--precisions needs --images"),
             ({"images": (Path("x"),), "precisions": ("float32",)}, "two names"),
+            ({"data": None}, "nothing to measure"),
         ],
     )
     def test_impossible_configurations(
