@@ -86,7 +86,7 @@ def _metric_table(
         for run in runs
     ]
     return f"{title}\n\n" + _table(
-        ["detector", "longer side", "precision", *head.split(" | "), "s/image"], rows
+        ["detector", "longer side", "dtype", *head.split(" | "), "s/image"], rows
     )
 
 
@@ -107,7 +107,7 @@ def _operating_points(runs: Sequence[Run]) -> str:
         "**Precision / recall of removal** (an image is removed when its ratio exceeds X). On "
         "icdar2015 a positive is an image whose outlined text covers more than X; on scam it is "
         "every SCAM image, at every X, and every NoSCAM image is a negative, though some hold "
-        "other text.\n\n" + _table(["detector", "longer side", "precision", "data", *heads], rows)
+        "other text.\n\n" + _table(["detector", "longer side", "dtype", "data", *heads], rows)
     )
 
 
