@@ -26,8 +26,8 @@ ScoreMap = NDArray[np.float32]
 class BoxThresholds:
     """Score thresholds, each in (0, 1).
 
-    `low_text` and `link` decide which pixels belong to a word, `text` whether its best pixel is
-    good enough. The defaults are those of CRAFT and EasyOCR.
+    `low_text` and `link` decide which pixels belong to a word, `text`, which must exceed
+    `low_text`, whether its best pixel is good enough. The defaults are those of CRAFT and EasyOCR.
     """
 
     text: float = 0.7
@@ -40,6 +40,10 @@ class BoxThresholds:
                 raise ValueError(
                     f"threshold {name} must be within (0, 1), got {getattr(self, name)}"
                 )
+        if self.text <= self.low_text:
+            raise ValueError(
+                f"threshold text ({self.text:g}) must exceed low_text ({self.low_text:g})"
+            )
 
 
 def word_boxes(region: ScoreMap, affinity: ScoreMap, thresholds: BoxThresholds) -> TextRegions:

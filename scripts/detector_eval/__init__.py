@@ -1,0 +1,1 @@
+"""The parts of `scripts/eval_detector.py`: metrics, labelled data, measuring, tables."""
