@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from lesstext.detection import DetectorSettings, identify_detector, load_detector
 from lesstext.detectors import craft, craft_weights
-from lesstext.detectors.craft import CraftDetector, prepare, regions_from_maps
+from lesstext.detectors.craft import CraftDetector, CraftStages
 from lesstext.detectors.craft_boxes import BoxThresholds, word_boxes
 from lesstext.errors import DetectorError, UsageError
 from lesstext.geometry import area_ratios
-from lesstext.images import Pixels, decode, resize
+from lesstext.images import DecodedImage, Pixels, decode, resize
 from lesstext.shards import sha256_of
 
 Maps = NDArray[np.float32]
@@ -49,6 +49,25 @@ def _load(weights: Path, **chosen: object) -> CraftDetector:
     loaded = load_detector(DetectorSettings(weights=str(weights), **chosen))  # type: ignore[arg-type]
     assert isinstance(loaded, CraftDetector)
     return loaded
+
+
+def _decoded(pixels: Pixels) -> DecodedImage:
+    return DecodedImage(pixels=pixels, width=pixels.shape[1], height=pixels.shape[0])
+
+
+def _canvas(pixels: Pixels, size_px: int) -> Pixels:
+    stages = CraftStages(size_px, BoxThresholds())
+    layout = stages.layout(_decoded(pixels))
+    canvas = np.empty(layout.canvas_shape, dtype=np.uint8)
+    stages.draw(_decoded(pixels), layout, canvas)
+    return canvas
+
+
+def _maps(detector: CraftDetector, canvases: list[Pixels]) -> Maps:
+    import torch
+
+    with torch.inference_mode():
+        return detector.score_maps(torch.from_numpy(np.stack(canvases))).numpy()
 
 
 def _assert_same_boxes(region: Maps, affinity: Maps) -> int:
@@ -101,22 +120,21 @@ class TestNetwork:
                 weights=tmp_path / "cut.pth",
                 device="cpu",
                 precision="float32",
-                size_px=64,
-                thresholds=BoxThresholds(),
-                batch=1,
+                stages=CraftStages(64, BoxThresholds()),
+                batch_size=1,
             )
 
 
 class TestWordBoxes:
     def test_real_page(self, detector: CraftDetector, page: Pixels) -> None:
-        region, affinity = detector.score_maps(prepare(page, 384).canvas[None])[0]
+        region, affinity = _maps(detector, [_canvas(page, 384)])[0]
         assert _assert_same_boxes(region, affinity) > 30
 
     def test_real_street_photographs(self, detector: CraftDetector, real_data: Path) -> None:
         n_boxes = 0
         for path in sorted((real_data / "icdar2015" / "images").glob("*.jpg"))[:3]:
-            canvas = prepare(decode(path.read_bytes()).pixels, 640).canvas
-            region, affinity = detector.score_maps(canvas[None])[0]
+            canvas = _canvas(decode(path.read_bytes()).pixels, 640)
+            region, affinity = _maps(detector, [canvas])[0]
             n_boxes += _assert_same_boxes(region, affinity)
         assert n_boxes > 0
 
@@ -172,13 +190,14 @@ class TestWordBoxes:
 
     def test_padding_is_no_part_of_the_image(self) -> None:
         """Scores below the image's last row, in the padding, give no region."""
-        prepared = prepare(np.zeros((40, 64, 3), dtype=np.uint8), 64)
-        assert prepared.canvas.shape == (64, 64, 3)
+        stages = CraftStages(64, BoxThresholds())
+        layout = stages.layout(_decoded(np.zeros((40, 64, 3), dtype=np.uint8)))
+        assert layout.canvas_shape == (64, 64, 3)
         maps = np.zeros((2, 32, 32), dtype=np.float32)
         maps[0, 22:30, 4:28] = 1.0
-        assert regions_from_maps(maps, prepared, BoxThresholds()).polygons == ()
+        assert stages.regions(maps, layout).polygons == ()
         maps[0, 4:12, 4:28] = 1.0
-        (box,) = regions_from_maps(maps, prepared, BoxThresholds()).polygons
+        (box,) = stages.regions(maps, layout).polygons
         assert box[:, 1].max() < 40
 
 
@@ -219,10 +238,10 @@ class TestDetect:
                     p.tobytes() for p in theirs.polygons
                 ]
                 assert ours.scores.tobytes() == theirs.scores.tobytes()
-        canvases = np.stack([prepare(image, 192).canvas for image in images[:3]])
-        maps = single.score_maps(canvases)
-        for i in range(len(canvases)):
-            assert single.score_maps(canvases[i : i + 1]).tobytes() == maps[i].tobytes()
+        canvases = [_canvas(image, 192) for image in images[:3]]
+        maps = _maps(single, canvases)
+        for canvas, together in zip(canvases, maps, strict=True):
+            assert _maps(single, [canvas])[0].tobytes() == together.tobytes()
 
     def test_bfloat16_agrees_with_float32(self, weights: Path, page: Pixels) -> None:
         ratios = []
