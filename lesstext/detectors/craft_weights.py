@@ -59,7 +59,7 @@ def _download() -> Path:
         import easyocr
 
         easyocr.Reader(["en"], gpu=False, recognizer=False, verbose=False)
-    except Exception as error:  # whatever its downloader raises, the user needs the same advice
+    except (ImportError, OSError, ValueError, AssertionError) as error:
         raise DetectorError(
             f"CRAFT weights were not found, and EasyOCR could not download them ({error!r}). "
             f"{_HOW_TO_FIX}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol
 
 from lesstext.detection import Detector
@@ -29,11 +30,16 @@ def run_task(
     progress: OnProgress | None = None,
     helpers: Helpers | None = None,
 ) -> ShardReport:
-    """`score_shard` behind the one-shard isolation boundary: what goes wrong becomes a report."""
+    """`score_shard` behind the one-shard isolation boundary: what goes wrong becomes a report.
+
+    Raises BrokenProcessPool when one of its helper processes was killed.
+    """
     try:
         return score_shard(task, detector, progress, helpers)
     except LesstextError as error:
         return ShardReport(shard=task.source.name, error=str(error))
+    except BrokenProcessPool:
+        raise  # a helper was killed: the worker is of no more use, and is replaced
     except OSError as error:
         return ShardReport(
             shard=task.source.name, error=f"shard {task.source.name}: cannot be written: {error}"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -173,7 +175,10 @@ def _serve(pipe: Any, settings: DetectorSettings) -> None:
                 task: ScoreTask = pipe.recv()
             except EOFError:
                 return
-            report = run_task(task, detector, lambda n: pipe.send(("samples", n)), helpers)
+            try:
+                report = run_task(task, detector, lambda n: pipe.send(("samples", n)), helpers)
+            except BrokenProcessPool:
+                sys.exit("a helper process was killed")
             pipe.send(("report", report))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,23 @@ from tests.lesstext.builders import ratio_samples, write_tar
 FAKE = DetectorSettings(name="fake")
 
 Score = Callable[..., ScoreSummary]
+Plugin = Callable[[str, str], None]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
+    """Install a test module as a detector, for this process and those that it starts."""
+
+    def install(name: str, module: str) -> None:
+        folder = tmp_path / "site" / "plugin-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text("Name: plugin\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[lesstext.detectors]\n{name} = {module}\n")
+        root = str(Path(__file__).parent.parent.parent)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder.parent), root]))
+        monkeypatch.syspath_prepend(str(folder.parent))
+
+    return install
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,16 @@ SIZE_PX = 64
 
 @dataclass(frozen=True)
 class FakeStages:
+    deadly: str | None = None  # a path: the first process to draw makes this file and is killed
+
     def layout(self, image: DecodedImage) -> Layout:
         shape = input_shape(image.width, image.height, longer_px=SIZE_PX)
         return Layout(shape, image.width, image.height)
 
     def draw(self, image: DecodedImage, layout: Layout, canvas: Pixels) -> None:
+        if self.deadly is not None and not Path(self.deadly).exists():
+            Path(self.deadly).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         letterbox(image.pixels, layout.shape, canvas, fill=(0, 0, 0))
 
     def regions(self, output: Any, layout: Layout) -> TextRegions:
@@ -46,10 +54,10 @@ class StagedFake:
     """Counts its batches; chokes on canvases whose first pixel is pure green."""
 
     id, input_px, batch_size = "staged fake", SIZE_PX, 4
-    stages = FakeStages()
     max_canvas_bytes: int | None = SIZE_PX * SIZE_PX * 3
 
-    def __init__(self) -> None:
+    def __init__(self, deadly: str | None = None) -> None:
+        self.stages = FakeStages(deadly)
         self.batches: list[int] = []
         self._detector = fake.load(DetectorSettings(name="fake"))
 
@@ -62,3 +70,12 @@ class StagedFake:
 
     def detect(self, images: Sequence[Pixels]) -> list[TextRegions]:
         raise AssertionError("a staged detector is scored by its stages")
+
+
+def identify(settings: DetectorSettings) -> str:
+    """With `load`, makes this module a detector plug-in for worker processes."""
+    return StagedFake.id
+
+
+def load(settings: DetectorSettings) -> StagedFake:
+    return StagedFake(settings.options.get("deadly"))

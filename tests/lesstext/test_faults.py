@@ -23,7 +23,7 @@ from lesstext.run import ScoreConfig, execute, plan
 from lesstext.scoring import ScoreTask
 from lesstext.specs import ShardSource
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, write_tar
-from tests.lesstext.conftest import FAKE
+from tests.lesstext.conftest import FAKE, Plugin
 
 
 def many_shards(folder: Path, n_shards: int = 12, n_samples: int = 150) -> Path:
@@ -136,15 +136,9 @@ def load(settings: DetectorSettings) -> Suicidal:
 
 @pytest.mark.parametrize(("times", "n_failed"), [(1, 0), (99, 1)])
 def test_a_dead_workers_shard_is_taken_again_until_it_is_hopeless(
-    tmp_path: Path, times: int, n_failed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, times: int, n_failed: int, plugin: Plugin
 ) -> None:
-    (tmp_path / "plugin-1.0.dist-info").mkdir()
-    (tmp_path / "plugin-1.0.dist-info/METADATA").write_text("Name: plugin\nVersion: 1.0\n")
-    (tmp_path / "plugin-1.0.dist-info/entry_points.txt").write_text(
-        "[lesstext.detectors]\nsuicidal = tests.lesstext.test_faults\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.getcwd()]))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    plugin("suicidal", "tests.lesstext.test_faults")
     (tmp_path / "marks").mkdir()
     for number in range(4):
         deadly = encoded(picture(13 if number == 2 else 14))

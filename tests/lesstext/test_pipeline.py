@@ -13,12 +13,14 @@ from PIL import Image
 
 from lesstext.detection import DetectorSettings, load_detector
 from lesstext.detectors.craft import CraftDetector
+from lesstext.engines.local import LocalEngine
 from lesstext.errors import DetectorError
 from lesstext.helpers import Helpers, InlineHelpers, ProcessHelpers, helpers_for
 from lesstext.scoring import ScoreTask, score_shard
 from lesstext.specs import ShardSource
 from lesstext.stages import StagedDetector, staged
 from tests.lesstext.builders import encoded, picture, sample, write_tar
+from tests.lesstext.conftest import Plugin
 from tests.lesstext.staged_fake import SIZE_PX, StagedFake
 
 
@@ -104,6 +106,19 @@ def test_a_detector_error_stops_the_shard(shard: Path, tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match="gone"):
         rows(shard, tmp_path, Gone())
     assert not (tmp_path / "x.parquet").exists()
+
+
+def test_a_killed_helper_costs_a_restart_and_no_sample(
+    shard: Path, tmp_path: Path, plugin: Plugin
+) -> None:
+    plugin("staged", "tests.lesstext.staged_fake")
+    settings = DetectorSettings(
+        name="staged", helpers=1, options={"deadly": str(tmp_path / "killed")}
+    )
+    task = ScoreTask(source=ShardSource("x", str(shard)), out=tmp_path / "out")
+    (report,) = LocalEngine([settings]).run([task])
+    assert (tmp_path / "killed").exists()
+    assert report.error is None and report.counts == {"decode_error": 15, "ok": 135}
 
 
 def test_helpers_free_their_shared_memory() -> None:
