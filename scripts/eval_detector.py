@@ -43,6 +43,7 @@ class EvalConfig:
     device: str = "cpu"
     precisions: tuple[str, ...] = ()
     images: tuple[Path, ...] = ()
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -62,7 +63,7 @@ class EvalConfig:
 
 def evaluate(config: EvalConfig) -> Results:
     """Measure all that `config` names; the results so far are on disk after every step."""
-    results = Results(about=about(threads=config.threads, device=config.device))
+    results = Results(about=about(threads=config.threads, device=config.device, note=config.note))
     for step in _steps(config, results):
         if isinstance(step, Run):
             results.runs.append(step)
@@ -86,7 +87,8 @@ def _steps(config: EvalConfig, results: Results) -> Iterator[Run | Agreement]:
     for path in config.images:
         base = config.settings(config.detectors[0], config.scam_sizes[0])
         first, second = (replace(base, precision=name) for name in config.precisions)
-        yield compare_precisions((first, second), path.name, load_images(path, config.limit))
+        name = "/".join(path.parts[-2:])
+        yield compare_precisions((first, second), name, load_images(path, config.limit))
 
 
 def _headline(step: Run | Agreement) -> str:
@@ -123,6 +125,9 @@ def main(
     images: Annotated[
         list[Path] | None, typer.Option(help="Folder or shard to compare precisions on; repeat.")
     ] = None,
+    note: Annotated[
+        str, typer.Option(help="Added to what the table says of the machine, as how busy it was.")
+    ] = "",
 ) -> None:
     """Measure every detector at every size; write the results as JSON and as markdown tables."""
     try:
@@ -138,6 +143,7 @@ def main(
             device=device,
             precisions=tuple(precisions.split(",")) if precisions else (),
             images=tuple(images or []),
+            note=note,
         )
         evaluate(config)
     except LesstextError as error:

@@ -28,8 +28,8 @@ class Results:
     agreements: list[Agreement] = field(default_factory=list)
 
 
-def about(*, threads: int, device: str) -> dict[str, Any]:
-    """When, with what and on what the results were measured."""
+def about(*, threads: int, device: str, note: str) -> dict[str, Any]:
+    """When, with what and on what the results were measured; `note` is the user's own."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "commit": _commit(),
@@ -38,6 +38,7 @@ def about(*, threads: int, device: str) -> dict[str, Any]:
         "cpu": _cpu(),
         "device": device,
         "threads": threads,
+        "note": note,
     }
 
 
@@ -136,8 +137,9 @@ def _circumstances(about: dict[str, Any]) -> str:
     return (
         f"Measured {about['date']} at commit {about['commit']} on {about['cpu']}, "
         f"{about['device']}, {about['threads']} thread(s); Python {about['python']}, {versions}. "
-        "Seconds are those of detection alone, without decoding."
-    )
+        "Seconds are those of detection alone, without decoding. "
+        f"{about['note']}"
+    ).strip()
 
 
 def _names(run: Run) -> list[str]:

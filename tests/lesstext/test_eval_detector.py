@@ -151,7 +151,7 @@ class TestEvaluate:
         assert [point.recall for point in icdar.operating_points] == [0.5, 0.5, 1.0]
 
     def test_what_is_written(self, data: Path, tmp_path: Path) -> None:
-        results = evaluate(_config(data, tmp_path))
+        results = evaluate(_config(data, tmp_path, note="The machine was idle."))
         stored = json.loads((tmp_path / "r.json").read_text())
         assert stored["runs"][1]["ratios"] == results.runs[1].ratios
         assert stored["about"]["versions"]["torch"]
@@ -159,6 +159,7 @@ class TestEvaluate:
         assert "| fake | 384 | – | 0.875 | 0.750 | 1.000 | 0.500 |" in tables
         assert "| fake | 640 | – | icdar2015 | 100% / 50% | 100% / 50% | 100% / 100% |" in tables
         assert stored["about"]["date"] in tables
+        assert tables.endswith("The machine was idle.\n")
 
     def test_limit(self, data: Path, tmp_path: Path) -> None:
         results = evaluate(_config(data, tmp_path, limit=1))
