@@ -33,7 +33,7 @@ _MAP_STRIDE = 2  # the score maps have half the input's resolution
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _FILL = (124, 116, 104)  # the mean colour: zero after normalisation, as a convolution pads
-_GPU_BATCH = 32
+_GPU_BATCH = 16
 _OPTIONS = ("text", "link", "low_text", "batch")
 _PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -131,8 +131,9 @@ class CraftDetector:
         except (RuntimeError, KeyError) as error:
             raise DetectorError(f"CRAFT cannot be loaded on {device}: {error}") from error
         if self._device.type == "cuda":
-            # A handful of fixed shapes: each is tuned once and then stays tuned.
-            torch.backends.cudnn.benchmark = True
+            # Equal bytes in every run: cuDNN may neither choose by timing nor sum in any order.
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.deterministic = True
 
     @property
     def input_px(self) -> int:
@@ -196,7 +197,8 @@ class CraftDetector:
         import torch
 
         on_gpu = self._device.type == "cuda"
-        n_slots = self._static_size(len(canvases)) if on_gpu else len(canvases)
+        # cuDNN's choice of kernel follows the batch's shape, so on a GPU every batch is full.
+        n_slots = max(self.batch_size, len(canvases)) if on_gpu else len(canvases)
         height, width = canvases[0].shape[:2]
         host = torch.empty((n_slots, height, width, 3), dtype=torch.uint8, pin_memory=on_gpu)
         np.stack(canvases, out=host.numpy()[: len(canvases)])
@@ -204,10 +206,6 @@ class CraftDetector:
             maps = self.score_maps(host.to(self._device, non_blocking=True))[: len(canvases)]
             best = maps[:, 0].amax(dim=(1, 2))
             return CraftBatch([(maps, best >= self.stages.thresholds.text, host)])
-
-    def _static_size(self, n: int) -> int:
-        """The next power of two: few shapes, so that tuning and allocation happen once each."""
-        return min(self.batch_size, 1 << (n - 1).bit_length())
 
 
 class CraftBatch:
