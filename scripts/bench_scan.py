@@ -1,8 +1,8 @@
 """Images per second from tar to ratios, beside the bare network and other tools, in one run.
 
-Every worker process loads once; then rounds alternate between scoring whole shards (end to end)
-and replaying the very same padded batches from memory (the bare forward), all workers together or
-the first alone, so that noise of the machine falls on all sides alike.
+Every worker process loads once. Each round has a shard of its own for every worker and times, one
+after another: scoring it (end to end), replaying the very same padded batches from memory (the bare
+forward), and the first worker scoring alone. So noise of the machine falls on all sides alike.
 
     python scripts/bench_scan.py --images FOLDER --images FOLDER --n 2000 --out scan.json
 """
@@ -20,6 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from queue import Empty
@@ -42,17 +43,15 @@ from lesstext.stages import StagedDetector, staged
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _N_PEERS = 40
-_SHARDS_PER_WORKER = 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker process measures."""
+    """What one worker process measures: a shard per round."""
 
     settings: DetectorSettings
     shards: tuple[Path, ...]
     out: Path
-    rounds: int
     peers: tuple[str, ...]
 
 
@@ -76,11 +75,10 @@ def main() -> None:
     workers = placements(settings, arguments.device, arguments.workers, arguments.helpers)
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(
-            arguments.images, arguments.n, len(workers) * _SHARDS_PER_WORKER, Path(folder)
+            arguments.images, arguments.n, len(workers) * arguments.rounds, Path(folder)
         )
         jobs = [
-            Job(one, tuple(shards[i :: len(workers)]), Path(folder) / "out", arguments.rounds,
-                tuple(arguments.peer))
+            Job(one, tuple(shards[i :: len(workers)]), Path(folder) / "out", tuple(arguments.peer))
             for i, one in enumerate(workers)
         ]  # fmt: skip
         found = run(jobs)
@@ -136,8 +134,8 @@ def run(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
     settle_in(multiprocessing.parent_process().pid or 0, job.settings.threads)  # type: ignore[union-attr]
     detector = staged(load_detector(job.settings))
-    batches, padding = _batches(job.shards, detector)
-    n_images = sum(map(len, batches))
+    rounds = [_batches(shard, detector) for shard in job.shards]
+    batches = [batch for made, _, _ in rounds for batch in made]
     times: dict[str, list[Seconds]] = defaultdict(list)
     stages: dict[str, float] = defaultdict(float)
 
@@ -151,60 +149,57 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
 
     with helpers_for(detector, job.settings.helpers) as helpers:
 
-        def score() -> int:
-            for shard in job.shards:
-                task = ScoreTask(
-                    source=ShardSource(shard.stem, str(shard)), out=job.out, force=True
-                )
-                report = score_shard(task, detector, helpers=helpers)  # type: ignore[arg-type]
-                for stage, seconds in report.seconds.items():
-                    stages[stage] += seconds
-            return n_images
+        def score(shard: Path) -> int:
+            task = ScoreTask(source=ShardSource(shard.stem, str(shard)), out=job.out, force=True)
+            report = score_shard(task, detector, helpers=helpers)  # type: ignore[arg-type]
+            for stage, seconds in report.seconds.items():
+                stages[stage] += seconds
+            return report.n_samples
 
-        def forward() -> int:
-            for batch in batches:
+        def forward(made: list[list[Pixels]]) -> int:
+            for batch in made:
                 detector.submit(batch).result()
-            return n_images
+            return sum(map(len, made))
 
         _warm_up(detector, batches)
-        for _ in range(job.rounds):
-            timed("end to end", score)
-            timed("bare forward", forward)
-            timed("end to end, one worker", score, alone=True)
+        for shard, (made, _, _) in zip(job.shards, rounds, strict=True):
+            timed("end to end", partial(score, shard))
+            timed("bare forward", partial(forward, made))
+            timed("end to end, one worker", partial(score, shard), alone=True)
         for peer in job.peers:
             timed(peer, _peer(peer, job, batches))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     queue.put(
-        {"worker": number, "times": dict(times), "stages": dict(stages), "padding": padding,
+        {"worker": number, "times": dict(times), "stages": dict(stages),
+         "padding": sum(p for _, p, _ in rounds) / max(sum(r for _, _, r in rounds), 1),
          "peak_host_bytes": peak, "peak_gpu_bytes": _peak_gpu(job.settings.device)}
     )  # fmt: skip
 
 
-def _batches(shards: Sequence[Path], detector: StagedDetector) -> tuple[list[list[Pixels]], float]:
-    """The padded batches that scoring makes, in memory, and padded over real pixels."""
+def _batches(shard: Path, detector: StagedDetector) -> tuple[list[list[Pixels]], int, int]:
+    """The padded batches that scoring makes of a shard, and their padded and real pixels."""
     by_shape: dict[tuple[int, ...], list[Pixels]] = defaultdict(list)
     real = padded = 0
-    for shard in shards:
-        with shard.open("rb") as file:
-            for entry in index_shard(shard).samples:
-                assert entry.image is not None
-                try:
-                    image = decode(read_member(file, entry.image), target_px=detector.input_px)
-                except ImageError:
-                    continue
-                layout = detector.stages.layout(image)
-                canvas = np.empty(layout.canvas_shape, dtype=np.uint8)
-                detector.stages.draw(image, layout, canvas)
-                by_shape[layout.canvas_shape].append(canvas)
-                real += layout.shape.height_px * layout.shape.width_px
-                padded += canvas.shape[0] * canvas.shape[1]
+    with shard.open("rb") as file:
+        for entry in index_shard(shard).samples:
+            assert entry.image is not None
+            try:
+                image = decode(read_member(file, entry.image), target_px=detector.input_px)
+            except ImageError:
+                continue
+            layout = detector.stages.layout(image)
+            canvas = np.empty(layout.canvas_shape, dtype=np.uint8)
+            detector.stages.draw(image, layout, canvas)
+            by_shape[layout.canvas_shape].append(canvas)
+            real += layout.shape.height_px * layout.shape.width_px
+            padded += canvas.shape[0] * canvas.shape[1]
     size = detector.batch_size
     batches = [
         canvases[i : i + size]
         for canvases in by_shape.values()
         for i in range(0, len(canvases), size)
     ]
-    return batches, padded / max(real, 1)
+    return batches, padded, real
 
 
 def _warm_up(detector: StagedDetector, batches: list[list[Pixels]]) -> None:
@@ -268,7 +263,7 @@ def summarise(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) ->
         "commit": _commit(),
         "machine": f"{platform.processor() or platform.machine()}, {arguments.device}",
         "settings": {k: str(v) for k, v in vars(arguments).items() if k != "out"},
-        "n_images": sum(w["times"]["end to end"][0].n_images for w in found),
+        "n_images": sum(one.n_images for w in found for one in w["times"]["end to end"]),
         "images_per_s": {kind: round(rate, 3) for kind, rate in rates.items()},
         "end_to_end_over": {
             kind: round(whole / rate, 3) for kind, rate in rates.items() if kind != "end to end"
