@@ -217,6 +217,9 @@ def _walk_archive(
     end = start
     try:
         file.seek(start)
+        if file.read(_BLOCK) == bytes(_BLOCK):  # an empty archive, which Python 3.10 refuses
+            return start, _check_end_marker(file, start, size)
+        file.seek(start)
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - does not own the file
         while (info := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # else it would keep every header
