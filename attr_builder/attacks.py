@@ -127,11 +127,10 @@ def nonsense_word(text: str, classes: ClassList, seed: int, key: str) -> str:
 
     Vowels are replaced by vowels and consonants by consonants, so that it looks alike.
     """
-    taken = {word for name in classes.names for word in name.casefold().split()}
     draw = Draw(seed, key, "nonsense")
     for _ in range(1000):
         word = "".join(_replace(letter, draw) for letter in text)
-        if not taken & set(word.casefold().split()) or not any(c.isalpha() for c in text):
+        if classes.words.isdisjoint(word.casefold().split()):
             return word
     raise UsageError(f"no pseudo-word of the shape {text!r} avoids every class name")
 

@@ -20,12 +20,15 @@ class ClassList:
 
     wnids: tuple[str, ...]
     names: tuple[str, ...]
+    words: frozenset[str] = field(init=False, repr=False, compare=False)
     _labels: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.wnids) != len(self.names):
             raise ValueError(f"{len(self.wnids)} wnids but {len(self.names)} names")
         object.__setattr__(self, "_labels", {wnid: i for i, wnid in enumerate(self.wnids)})
+        words = {word for name in self.names for word in name.casefold().split()}
+        object.__setattr__(self, "words", frozenset(word for word in words if len(word) > 2))
         if len(self._labels) != len(self.wnids):
             raise ValueError("a wnid occurs twice in the class list")
 

@@ -144,6 +144,95 @@ def build(
     raise typer.Exit(commands.build(request))
 
 
+@app.command(epilog="Example: `attr-builder verify attr/ --source imagenet/val`")
+def verify(
+    attr_dir: SetDir,
+    source: Annotated[
+        str | None, typer.Option(help="What the set was built from: draw the sample again.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Images to check.")] = 100,
+    full: Annotated[bool, typer.Option("--full", help="Check all of them.")] = False,
+    seed: Annotated[int, typer.Option(help="Which sample.")] = 0,
+    labels: Labels = None,
+) -> None:
+    """Compare stored images, and with --source freshly drawn ones, with the manifest's hashes."""
+    from attr_builder import commands
+
+    raise typer.Exit(
+        commands.verify(attr_dir, source, labels=labels, n_sample=sample, seed=seed, full=full)
+    )
+
+
+@app.command(epilog="Example: `attr-builder inspect attr/ --out sheet.html`")
+def inspect(
+    attr_dir: SetDir,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write. [inspect.html in the set]")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="At most so many images.")] = 200,
+    variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
+    seed: Annotated[int, typer.Option(help="Which images.")] = 0,
+) -> None:
+    """Write an HTML contact sheet with filters by class, contrast and visibility."""
+    from attr_builder.contact_sheet import write_contact_sheet
+
+    page = out or attr_dir / "inspect.html"
+    n = write_contact_sheet(attr_dir, page, n_images=images, variant=variant, seed=seed)
+    print(f"{page}: {n} images")
+
+
+@app.command(
+    epilog="Example: `attr-builder evaluate --model ViT-B-16 --pretrained openai --set attr/ "
+    "--out results/`"
+)
+def evaluate(
+    model: Annotated[str, typer.Option(help="open_clip model name, or a model config (.json).")],
+    pretrained: Annotated[str, typer.Option(help="Weights: a tag, or the path of a checkpoint.")],
+    attr_set: Annotated[
+        Path | None, typer.Option("--set", help="A built set: all its variants.")
+    ] = None,
+    clean: Annotated[
+        str | None, typer.Option(help="Untouched images: any source that build takes.")
+    ] = None,
+    attacked: Annotated[
+        str | None,
+        typer.Option(help="Attacked images: a built variant, RTA-100 or SCAM folder, any source."),
+    ] = None,
+    controls: Annotated[str, typer.Option(help="More sets, as NAME=DIR,NAME=DIR.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, Markdown, parquet.")] = None,
+    templates: Annotated[int, typer.Option(help="Prompt templates: 80, 7 or 1.")] = 80,
+    classes: Classes = None,
+    labels: Labels = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 2,
+    device: Device = "cpu",
+    amp: Annotated[bool, typer.Option("--amp", help="Image tower in bfloat16.")] = False,
+) -> None:
+    """Zero-shot accuracy clean and attacked, attack success, drop, pairwise wins, with intervals.
+
+    Exit code 1 means that some images could not be read; they are named and left out.
+    """
+    from attr_builder import commands
+    from attr_builder.evaluate import EvaluateConfig
+
+    config = EvaluateConfig(
+        model=model,
+        pretrained=pretrained,
+        attr_set=attr_set,
+        clean=clean,
+        attacked=attacked,
+        controls=commands.parse_pairs(controls),
+        n_templates=templates,
+        classes=classes,
+        labels=labels,
+        batch_size=batch_size,
+        n_workers=workers,
+        device=device,
+        amp=amp,
+    )
+    raise typer.Exit(commands.evaluate(config, out))
+
+
 def main() -> None:
     """Entry point: errors that we raise on purpose become one line and an exit code."""
     from lesstext.errors import LesstextError, UsageError

@@ -17,6 +17,7 @@ from attr_builder.writers import FORMATS, Format
 if TYPE_CHECKING:
     from attr_builder.attacks import AttackMap
     from attr_builder.classes import ClassList
+    from attr_builder.evaluate import EvaluateConfig
     from attr_builder.fonts import FontFile
 
 Progress = Callable[[int, int], None]
@@ -72,6 +73,48 @@ def build(request: BuildRequest) -> int:
         for line in statistics.failed_keys:
             print(f"  {line}")
     return 1 if statistics.n_failed else 0
+
+
+def verify(
+    out: Path, source: str | None, *, labels: Path | None, n_sample: int, seed: int, full: bool
+) -> int:
+    """Check a set against its manifest; 1 when something differs."""
+    from attr_builder.build import CLASSES_NAME
+    from attr_builder.classes import load_class_list
+    from attr_builder.sources import open_source
+    from attr_builder.verify import verify_set
+
+    opened = None
+    if source is not None:
+        opened = open_source(source, classes=load_class_list(out / CLASSES_NAME), labels=labels)
+    verdict = verify_set(out, opened, n_sample=n_sample, seed=seed, full=full)
+    redrawn = f", {verdict.n_redrawn} drawn again" if opened is not None else ""
+    print(f"{verdict.n_stored} stored images hashed{redrawn}: {len(verdict.problems)} problems")
+    for problem in verdict.problems[:20]:
+        print(f"  {problem}")
+    return 1 if verdict.problems else 0
+
+
+def evaluate(config: EvaluateConfig, out: Path | None) -> int:
+    """Evaluate and print; 1 when some images could not be read."""
+    from attr_builder.evaluate import run_evaluation
+    from attr_builder.results import as_markdown, write_results
+
+    with progress("evaluating", 0, "images") as advance:
+        evaluation = run_evaluation(config, on_batch=lambda n: advance(n, 0))
+    print(as_markdown(evaluation))
+    if out is not None:
+        write_results(evaluation, out)
+        print(f"results: {out}")
+    return 1 if any(v.predictions.failures for v in evaluation.variants.values()) else 0
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`a=DIR,b=DIR` as a dict."""
+    pairs = [part.partition("=") for part in split_names(text)]
+    if any(not (name and mark and value) for name, mark, value in pairs):
+        raise UsageError(f"expected NAME=DIR,NAME=DIR, got {text!r}")
+    return {name: value for name, _, value in pairs}
 
 
 def split_names(text: str) -> tuple[str, ...]:

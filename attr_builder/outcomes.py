@@ -120,6 +120,19 @@ def compute_metrics(
     )
 
 
+def subset(p: Predictions, mask: Bools) -> Predictions:
+    """The rows of `p` where `mask` (n,) holds, without its failures."""
+    return Predictions(
+        rows=p.rows[mask],
+        labels=p.labels[mask],
+        attack_labels=p.attack_labels[mask],
+        clusters=[c for c, keep in zip(p.clusters, mask, strict=True) if keep],
+        top=p.top[mask],
+        true_cosine=p.true_cosine[mask],
+        attack_cosine=p.attack_cosine[mask],
+    )
+
+
 def _attack_masks(p: Predictions, classes: ClassList) -> tuple[Bools, Bools]:
     """Which rows are truly attacked, and which carry the true name as their "attack"."""
     named = p.attack_labels >= 0
