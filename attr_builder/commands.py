@@ -97,11 +97,13 @@ def verify(
 
 def evaluate(config: EvaluateConfig, out: Path | None) -> int:
     """Evaluate and print; 1 when some images could not be read."""
-    from attr_builder.evaluate import run_evaluation
+    from attr_builder.evaluate import open_sets, run_evaluation
     from attr_builder.results import as_markdown, write_results
 
-    with progress("evaluating", 0, "images") as advance:
-        evaluation = run_evaluation(config, on_batch=lambda n: advance(n, 0))
+    sets = open_sets(config)
+    n_images = sum(len(opened.images.items) for opened in sets.values())
+    with progress("evaluating", n_images, "images") as advance:
+        evaluation = run_evaluation(config, sets, on_batch=lambda n: advance(n, 0))
     print(as_markdown(evaluation))
     if out is not None:
         write_results(evaluation, out)

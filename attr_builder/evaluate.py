@@ -88,14 +88,15 @@ class Evaluation:
 
 
 def run_evaluation(
-    config: EvaluateConfig, on_batch: Callable[[int], None] | None = None
+    config: EvaluateConfig,
+    sets: dict[str, OpenedSet],
+    on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Open the sets, classify every image, and measure each variant against the clean twins.
+    """Classify every image of `sets` and measure each variant against the clean twins.
 
-    The twins are `--clean`; without it, the set's own control without text (`none`).
-    Raises UsageError, SourceError or SetError before any image is classified.
+    The twins are those of `--clean`; without it, of the control without text (`none`). Raises
+    UsageError before any image is classified.
     """
-    sets = open_sets(config)
     classes = _common_classes(sets)
     baseline = next((name for name in ("clean", "none") if name in sets), None)
     model = load_model(config.model, config.pretrained, config.device)
@@ -126,7 +127,7 @@ def run_evaluation(
 
 
 def open_sets(config: EvaluateConfig) -> dict[str, OpenedSet]:
-    """Every set that the command line names, the clean one first."""
+    """Every set that the command line names, the clean one first; raises SourceError, SetError."""
     classes = parse_classes(config.classes)
     sets: dict[str, OpenedSet] = {}
     named = open_variants(config.attr_set) if config.attr_set is not None else {}

@@ -25,7 +25,7 @@ from attr_builder.fonts import FontFile, outline, render_glyphs, require_glyphs
 from attr_builder.layout import TextBlock, place_text
 from attr_builder.presets import RenderOptions, parse_color
 from attr_builder.seeding import Draw
-from attr_builder.visibility import Box, visible_in_crop, visible_in_image
+from attr_builder.visibility import MODEL_PX, Box, visible_in_crop, visible_in_image
 from lesstext.images import DEFAULT_MAX_PIXELS, decode
 
 BLACK: Color = (0, 0, 0)
@@ -135,7 +135,7 @@ def _choose_style(
         return _opaque("box", fill, options.box_color)
     if options.stroke == "always" or (options.stroke == "auto" and not suffices):
         stroked = _opaque("stroke", fill, options.stroke_color)
-        if options.box == "never" or _stroke_suffices(stroked, surround, options):
+        if options.box == "never" or _stroke_suffices(stroked, image, block, options):
             return stroked
         return _opaque("box", fill, options.box_color)
     if options.box == "auto" and not suffices:
@@ -178,11 +178,11 @@ def _opaque(kind: Surround, fill: Color, color: str) -> _Style:
 
 
 def _stroke_suffices(
-    style: _Style,
-    surround: Luminances,
-    options: RenderOptions,
+    style: _Style, image: Image.Image, block: TextBlock, options: RenderOptions
 ) -> bool:
-    return style.contrast.worst >= options.min_contrast
+    """Whether the stroke contrasts, and is not thinner than a pixel of what a model sees."""
+    seen_px = stroke_px(block.font_px) * MODEL_PX / min(image.size)
+    return style.contrast.worst >= options.min_contrast and seen_px >= 1
 
 
 def stroke_px(font_px: int) -> int:
