@@ -29,8 +29,8 @@ def crop_window(
 ) -> tuple[float, float, float, float]:
     """The window of Resize + CenterCrop in the image's own pixels, with torchvision's rounding.
 
-    >>> crop_window(500, 375)
-    (62.5, 0.0, 437.5, 375.0)
+    >>> crop_window(448, 224)
+    (112.0, 0.0, 336.0, 224.0)
     """
     shorter, longer = min(width, height), max(width, height)
     resized_longer = int(model_px * longer / shorter)
