@@ -59,7 +59,7 @@ def wilson_interval(value: float, n: float) -> tuple[float, float]:
     z2 = Z_95 * Z_95
     centre = (value + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * math.sqrt(value * (1 - value) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
 
 
 def rate(hits: Bools, clusters: Sequence[str] | None = None) -> Rate:

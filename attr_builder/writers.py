@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -161,6 +162,14 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
+def _distinct_names(classes: ClassList) -> list[str]:
+    """The class names, with the wnid behind those that several classes share: `datasets` refuses
+    a label name that occurs twice."""
+    count = Counter(classes.names)
+    pairs = zip(classes.names, classes.wnids, strict=True)
+    return [name if count[name] == 1 else f"{name} ({wnid})" for name, wnid in pairs]
+
+
 def _image_schema(classes: ClassList) -> Any:
     """Columns image{bytes, path} and label, typed for `datasets` by the footer."""
     import pyarrow as pa
@@ -168,7 +177,7 @@ def _image_schema(classes: ClassList) -> Any:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     features = {
         "image": {"_type": "Image"},
-        "label": {"names": list(classes.names), "_type": "ClassLabel"},
+        "label": {"names": _distinct_names(classes), "_type": "ClassLabel"},
     }
     info = json.dumps({"info": {"features": features}})
     return pa.schema([("image", image), ("label", pa.int64())], metadata={"huggingface": info})

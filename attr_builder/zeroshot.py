@@ -68,7 +68,7 @@ def build_classifier(
     templates: Sequence[str],
     device: str | torch.device = "cpu",
     *,
-    classes_per_batch: int = 8,
+    prompts_per_batch: int = 256,
 ) -> torch.Tensor:
     """The zero-shot classifier (D, C), float32, one unit column per class name.
 
@@ -77,6 +77,7 @@ def build_classifier(
     import torch
 
     columns = []
+    classes_per_batch = max(1, prompts_per_batch // len(templates))
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(classnames), classes_per_batch):
             names = classnames[start : start + classes_per_batch]

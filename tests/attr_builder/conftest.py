@@ -36,6 +36,10 @@ TINY_MODEL = {
     },
 }
 LABELS = (0, 1, 2, 207, 657, 836)
+SIX = ClassList(
+    tuple(imagenet_classes().wnids[label] for label in LABELS),
+    tuple(imagenet_classes().names[label] for label in LABELS),
+)
 MakeBuild = Callable[..., Build]
 
 
@@ -75,8 +79,9 @@ def make_build(photos: Path, tmp_path: Path) -> MakeBuild:
     def make(recipe: Recipe | str = "visible", out: str = "set", **options: Any) -> Build:
         if isinstance(recipe, str):
             recipe = make_recipe(recipe)
-        source = open_source(options.pop("source", photos))
-        attack_map = random_map() if recipe.strategy == "random" else paper_map(imagenet_classes())
+        source = open_source(options.pop("source", photos), classes=options.pop("classes", None))
+        drawn = recipe.strategy == "random"
+        attack_map = random_map() if drawn else paper_map(source.classes)
         painter = Painter(recipe, source.classes, options.pop("attack_map", attack_map))
         options.setdefault("chunk_size", 7)
         return Build(source=source, painter=painter, out=tmp_path / out, **options)

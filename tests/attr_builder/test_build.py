@@ -14,13 +14,14 @@ import pytest
 from PIL import Image
 
 from attr_builder import build as build_module
+from attr_builder.attacks import random_map
 from attr_builder.build import Build, build_chunk, load_painter, run_build
 from attr_builder.classes import imagenet_classes
 from attr_builder.contact_sheet import write_contact_sheet
 from attr_builder.errors import SetError, UsageError
 from attr_builder.manifest import Row, read_manifest
 from attr_builder.painter import Painter
-from attr_builder.presets import make_recipe
+from attr_builder.presets import RenderOptions, make_recipe
 from attr_builder.render import encode_image, load_image
 from attr_builder.sources import open_source
 from attr_builder.transform import AttrTransform
@@ -89,7 +90,7 @@ def test_a_failing_write_leaves_no_half_file(
     plan = make_build(formats=FORMATS)
     real = encode_image
 
-    def full_disk(image: Image.Image, options: object) -> bytes:
+    def full_disk(image: Image.Image, options: RenderOptions) -> bytes:
         if any((plan.out / "attacked" / "val").rglob("*.jpg")):
             raise OSError(28, "No space left on device")
         return real(image, options)
@@ -329,12 +330,6 @@ def test_contact_sheet_shows_failures_first(make_build: MakeBuild, tmp_path: Pat
 
 def test_painter_names_are_unique_and_sorted_by_class() -> None:
     recipe = make_recipe("visible", {"strategy": "random", "attacks_per_image": 2})
-    plan = make_painter(recipe)
+    plan = Painter(recipe, imagenet_classes(), random_map())
     names = [plan.output_name(f"{WNIDS[LABELS[0]]}/a/b", LABELS[0], no) for no in (0, 1)]
     assert names == [f"{WNIDS[0]}/a__b__a0", f"{WNIDS[0]}/a__b__a1"]
-
-
-def make_painter(recipe: object) -> Painter:
-    from attr_builder.attacks import random_map
-
-    return Painter(recipe, imagenet_classes(), random_map())
