@@ -148,7 +148,7 @@ def _build_image(build: Build, index: int, writers: list[Writer]) -> Iterator[Ro
         return
     for twin in twins:
         try:
-            fields = _make_twin(build, image, twin, key, label, writers)
+            fields = _make_twin(build, image, twin, index, writers, in_place=twin is twins[-1])
         except RowError as error:
             fields = {"status": error.status, "reason": error.reason}
         size = {"width": image.width, "height": image.height}
@@ -156,11 +156,12 @@ def _build_image(build: Build, index: int, writers: list[Writer]) -> Iterator[Ro
 
 
 def _make_twin(
-    build: Build, image: Any, twin: Twin, key: str, label: int, writers: list[Writer]
+    build: Build, image: Any, twin: Twin, index: int, writers: list[Writer], *, in_place: bool
 ) -> dict[str, Any]:
     """Draw, encode and store one twin; returns its part of the row. Raises RowError."""
+    key, label = build.source.keys[index], build.source.labels[index]
     render = build.painter.recipe.render
-    painted, placement = build.painter.paint(image, twin, key)
+    painted, placement = build.painter.paint(image, twin, key, in_place=in_place)
     data = encode_image(painted, render)
     name = build.painter.output_name(key, label, twin.attack_no)
     stored = [writer.add(twin.variant, name, label, data, render.suffix) for writer in writers]
@@ -259,6 +260,7 @@ def _read_part(build: Build, chunk: int) -> Iterator[Row]:
 def _run_chunks(build: Build, pending: list[int], n_workers: int) -> Iterator[int]:
     """Yield the number of images of each chunk as it is done."""
     if n_workers <= 1 or len(pending) <= 1:
+        _use_one_thread()
         yield from (build_chunk(build, chunk) for chunk in pending)
         return
     context = multiprocessing.get_context("spawn")
@@ -282,10 +284,15 @@ _worker_build: Build | None = None
 
 
 def _start_worker(build: Build) -> None:
-    import cv2
-
     global _worker_build
     _worker_build = build
+    _use_one_thread()
+
+
+def _use_one_thread() -> None:
+    """Keep OpenCV to the core that this process was given; small images gain nothing from more."""
+    import cv2
+
     cv2.setNumThreads(1)
 
 

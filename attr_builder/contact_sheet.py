@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def _choose(rows: list[Row], n: int, seed: int) -> list[Row]:
 
 
 def _card(row: Row, read: Callable[[Row], bytes]) -> dict[str, Any]:
-    card = asdict(row)
+    card = row.as_dict()
     card["thumbnail"] = None if row.status != "ok" else _thumbnail(read(row))
     if row.width and row.height:
         side = min(row.width, row.height)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -31,6 +33,7 @@ class Contrast:
         return min(self.mean, self.low)
 
 
+@lru_cache(maxsize=1024)
 def luminance(color: Color) -> float:
     """Relative luminance in [0, 1] (WCAG 2.x).
 
@@ -49,26 +52,53 @@ def ratio(a: float, b: float) -> float:
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
-def surround_luminance(
+@dataclass(frozen=True, slots=True)
+class Surround:
+    """Luminance of the pixels directly around glyphs: all of them, their mean, and the 5% and 95%
+    quantiles. Empty where no such pixel lies in the image."""
+
+    luminances: Luminances
+    mean: float
+    dark: float
+    light: float
+
+
+def measure_surround(
     pixels: NDArray[np.uint8], glyphs: NDArray[np.uint8], reach_px: int
-) -> Luminances:
-    """Luminance of the pixels within `reach_px` of a glyph but not under one, in no set order.
+) -> Surround:
+    """The pixels within `reach_px` of a glyph but not under one.
 
     `pixels` (h, w, 3) is the untouched image around the text, `glyphs` (h, w) the coverage 0-255
-    of the text in the same frame. Empty where no such pixel lies in the image.
+    of the text in the same frame; both may be empty.
     """
+    if pixels.size == 0:
+        return Surround(np.empty(0, dtype=np.float32), math.nan, math.nan, math.nan)
     kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), dtype=np.uint8)
-    ring = (glyphs == 0) & (cv2.dilate(glyphs, kernel) > 0)
-    around: Luminances = cv2.transform(cv2.LUT(pixels, _LINEAR), _WEIGHTS)[ring]
-    return around
+    ring = cv2.dilate(glyphs, kernel)
+    ring[glyphs > 0] = 0
+    around = cv2.transform(cv2.LUT(pixels, _LINEAR), _WEIGHTS)[ring > 0]
+    if len(around) == 0:
+        return Surround(around, math.nan, math.nan, math.nan)
+    last = len(around) - 1
+    low, high = int(LOW_QUANTILE * last), last - int(LOW_QUANTILE * last)
+    ordered = np.partition(around, (low, high))
+    return Surround(around, float(around.mean()), float(ordered[low]), float(ordered[high]))
 
 
-def contrast_with(color: Color, surround: Luminances) -> Contrast:
-    """Contrast of one colour with a surround; NaN where there is none in the image."""
-    if len(surround) == 0:
-        return Contrast(float("nan"), float("nan"))
+def contrast_with(color: Color, surround: Surround) -> Contrast:
+    """Contrast of one colour with a surround; NaN where there is none in the image.
+
+    White's worst pixels are the lightest, black's the darkest; any other colour's are those
+    nearest to it.
+    """
+    if len(surround.luminances) == 0:
+        return Contrast(math.nan, math.nan)
     own = luminance(color)
-    ratios = (np.maximum(surround, own) + 0.05) / (np.minimum(surround, own) + 0.05)
-    worst = int(LOW_QUANTILE * (len(ratios) - 1))
-    low = float(np.partition(ratios, worst)[worst])
-    return Contrast(ratio(own, float(surround.mean())), low)
+    if own >= 1 or own <= 0:
+        low = ratio(own, surround.light if own >= 1 else surround.dark)
+    else:
+        ratios = np.maximum(surround.luminances, own) + np.float32(0.05)
+        ratios /= np.minimum(surround.luminances, own) + np.float32(0.05)
+        worst = int(LOW_QUANTILE * (len(ratios) - 1))
+        low = float(np.partition(ratios, worst)[worst])
+    return Contrast(ratio(own, surround.mean), low)

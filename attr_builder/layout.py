@@ -92,11 +92,11 @@ def _fit(text: str, font: FontFile, font_px: int, smallest_px: int, area: Box) -
     size = max(font_px, smallest_px)
     while True:
         pad_px = _pad(size)
-        wrapped = _wrap(text, font, size, area_w - 2 * pad_px)
-        if wrapped is not None:
+        block = TextBlock(text, size, ink_box(font.path, size, text), pad_px)
+        if block.width > area_w and (wrapped := _wrap(text, font, size, area_w - 2 * pad_px)):
             block = TextBlock(wrapped, size, ink_box(font.path, size, wrapped), pad_px)
-            if block.width <= area_w and block.height <= area_h:
-                return block
+        if block.width <= area_w and block.height <= area_h:
+            return block
         if size == smallest_px:
             raise RowError(
                 "text_does_not_fit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ SCHEMA_VERSION = 1
 PARQUET_NAME = "manifest.parquet"
 JSONL_NAME = "manifest.jsonl"
 _ROWS_PER_GROUP = 5000
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +71,19 @@ class Row:
 
     def to_json(self) -> str:
         """One line of the JSON manifest."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        return _ENCODER.encode(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns by name; not `dataclasses.asdict`, whose deep copies take 0.3 ms a row."""
+        return {name: getattr(self, name) for name in _COLUMNS}
 
     @classmethod
     def from_json(cls, line: str) -> Row:
         """The row that `to_json` wrote."""
         return cls(**json.loads(line))
+
+
+_COLUMNS = tuple(column.name for column in fields(Row))
 
 
 def placement_fields(placement: Placement | None, size: tuple[int, int], font: FontFile) -> Any:
@@ -129,7 +137,7 @@ def read_manifest(out: Path) -> Iterator[Row]:
         raise SetError(
             f"{path}: no readable manifest; was the build finished? ({error})"
         ) from error
-    missing = {field.name for field in fields(Row)} - set(file.schema_arrow.names)
+    missing = set(_COLUMNS) - set(file.schema_arrow.names)
     if missing:
         raise SetError(
             f"{path}: lacks the column {sorted(missing)[0]}; not a manifest of this tool"
@@ -152,7 +160,7 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _table(rows: list[Row], schema: Any) -> Any:
     import pyarrow as pa
 
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    return pa.Table.from_pylist([row.as_dict() for row in rows], schema=schema)
 
 
 def _schema() -> Any:

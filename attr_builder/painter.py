@@ -49,14 +49,18 @@ class Painter:
         return twins
 
     def paint(
-        self, image: Image.Image, twin: Twin, key: str
+        self, image: Image.Image, twin: Twin, key: str, *, in_place: bool = False
     ) -> tuple[Image.Image, Placement | None]:
-        """Draw one twin's text on a copy of an RGB image; raises RowError where it cannot be."""
+        """Draw one twin's text on a copy of an RGB image (on itself with `in_place`).
+
+        Raises RowError where it cannot be drawn; the image is then untouched.
+        """
         if twin.text is None:
             return image, None
         render = self.recipe.render
         draw = Draw(self.recipe.seed, key, f"place{twin.attack_no}")
-        return draw_text(image, twin.text, resolve_font(render.font), render, draw)
+        font = resolve_font(render.font)
+        return draw_text(image, twin.text, font, render, draw, in_place=in_place)
 
     def output_name(self, key: str, label: int, attack_no: int) -> str:
         """Where a twin lies below its variant, without suffix: `WNID/STEM`; unique per twin."""

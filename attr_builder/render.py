@@ -14,11 +14,11 @@ from PIL import Image
 from attr_builder.contrast import (
     Color,
     Contrast,
-    Luminances,
+    Surround,
     contrast_with,
     luminance,
+    measure_surround,
     ratio,
-    surround_luminance,
 )
 from attr_builder.errors import RowError
 from attr_builder.fonts import FontFile, outline, render_glyphs, require_glyphs
@@ -32,7 +32,7 @@ BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)
 REACH_RATIO = 0.08
 STROKE_RATIO = 0.1
-Surround = Literal["image", "stroke", "box"]
+Ground = Literal["image", "stroke", "box"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Placement:
     box: Box
     font_px: int
     fill: Color
-    surround: Surround
+    surround: Ground
     surround_color: Color | None
     contrast: float
     contrast_mean: float
@@ -60,7 +60,7 @@ class Placement:
 @dataclass(frozen=True, slots=True)
 class _Style:
     fill: Color
-    surround: Surround
+    surround: Ground
     color: Color | None
     contrast: Contrast
 
@@ -95,16 +95,22 @@ def encode_image(image: Image.Image, options: RenderOptions) -> bytes:
 
 
 def draw_text(
-    image: Image.Image, text: str, font: FontFile, options: RenderOptions, draw: Draw
+    image: Image.Image,
+    text: str,
+    font: FontFile,
+    options: RenderOptions,
+    draw: Draw,
+    *,
+    in_place: bool = False,
 ) -> tuple[Image.Image, Placement]:
-    """Draw `text` on a copy of an RGB image.
+    """Draw `text` on a copy of an RGB image, or on the image itself with `in_place`.
 
     Raises RowError `missing_glyphs` or `text_does_not_fit`.
     """
     require_glyphs(font, text)
     block, origin = place_text(text, font, options, image.width, image.height, draw)
     style = _choose_style(image, block, origin, font, options)
-    canvas = image.copy()
+    canvas = image if in_place else image.copy()
     box = _paint(canvas, block, origin, font, style)
     return canvas, Placement(
         text=block.text,
@@ -145,21 +151,20 @@ def _choose_style(
 
 def _measure_surround(
     image: Image.Image, block: TextBlock, origin: tuple[int, int], font: FontFile
-) -> Luminances:
+) -> Surround:
     """Luminance of what lies directly around the glyphs, inside the image."""
     reach = max(2, round(REACH_RATIO * block.font_px))
     glyphs = render_glyphs(font.path, block.font_px, block.text)
     x0, y0, x1, y1 = glyphs.box_at(origin)
     left, top = max(0, x0 - reach), max(0, y0 - reach)
     right, bottom = min(image.width, x1 + reach), min(image.height, y1 + reach)
-    if right <= left or bottom <= top:
-        return np.empty(0, dtype=np.float32)
+    right, bottom = max(left, right), max(top, bottom)
     coverage = glyphs.mask.crop((left - x0, top - y0, right - x0, bottom - y0))
     pixels = np.asarray(image.crop((left, top, right, bottom)))
-    return surround_luminance(pixels, np.asarray(coverage), reach)
+    return measure_surround(pixels, np.asarray(coverage), reach)
 
 
-def _choose_fill(surround: Luminances, options: RenderOptions) -> tuple[Color, Contrast]:
+def _choose_fill(surround: Surround, options: RenderOptions) -> tuple[Color, Contrast]:
     chosen = parse_color(options.color)
     if chosen is not None:
         return chosen, contrast_with(chosen, surround)
@@ -167,7 +172,7 @@ def _choose_fill(surround: Luminances, options: RenderOptions) -> tuple[Color, C
     return (WHITE, white) if white.worst >= black.worst else (BLACK, black)
 
 
-def _opaque(kind: Surround, fill: Color, color: str) -> _Style:
+def _opaque(kind: Ground, fill: Color, color: str) -> _Style:
     """A stroke or box of the given colour; `auto` is black or white, whichever contrasts more."""
     chosen = parse_color(color)
     if chosen is None:
