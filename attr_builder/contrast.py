@@ -52,53 +52,33 @@ def ratio(a: float, b: float) -> float:
     return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
-@dataclass(frozen=True, slots=True)
-class Surround:
-    """Luminance of the pixels directly around glyphs: all of them, their mean, and the 5% and 95%
-    quantiles. Empty where no such pixel lies in the image."""
-
-    luminances: Luminances
-    mean: float
-    dark: float
-    light: float
-
-
-def measure_surround(
+def surround_luminance(
     pixels: NDArray[np.uint8], glyphs: NDArray[np.uint8], reach_px: int
-) -> Surround:
-    """The pixels within `reach_px` of a glyph but not under one.
+) -> Luminances:
+    """Luminance of the pixels within `reach_px` of a glyph but not under one, in no set order.
 
     `pixels` (h, w, 3) is the untouched image around the text, `glyphs` (h, w) the coverage 0-255
-    of the text in the same frame; both may be empty.
+    of the text in the same frame. Empty where no such pixel lies in the image.
     """
     if pixels.size == 0:
-        return Surround(np.empty(0, dtype=np.float32), math.nan, math.nan, math.nan)
+        return np.empty(0, dtype=np.float32)
     kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), dtype=np.uint8)
-    ring = cv2.dilate(glyphs, kernel)
-    ring[glyphs > 0] = 0
-    around = cv2.transform(cv2.LUT(pixels, _LINEAR), _WEIGHTS)[ring > 0]
-    if len(around) == 0:
-        return Surround(around, math.nan, math.nan, math.nan)
-    last = len(around) - 1
-    low, high = int(LOW_QUANTILE * last), last - int(LOW_QUANTILE * last)
-    ordered = np.partition(around, (low, high))
-    return Surround(around, float(around.mean()), float(ordered[low]), float(ordered[high]))
+    ring = cv2.dilate(glyphs, kernel).astype(bool)
+    ring &= glyphs == 0
+    linear = cv2.transform(cv2.LUT(pixels, _LINEAR), _WEIGHTS)
+    return np.asarray(linear[ring], dtype=np.float32)
 
 
-def contrast_with(color: Color, surround: Surround) -> Contrast:
-    """Contrast of one colour with a surround; NaN where there is none in the image.
-
-    White's worst pixels are the lightest, black's the darkest; any other colour's are those
-    nearest to it.
-    """
-    if len(surround.luminances) == 0:
+def contrast_with(color: Color, surround: Luminances) -> Contrast:
+    """Contrast of one colour with a surround; NaN where there is none in the image."""
+    if len(surround) == 0:
         return Contrast(math.nan, math.nan)
     own = luminance(color)
-    if own >= 1 or own <= 0:
-        low = ratio(own, surround.light if own >= 1 else surround.dark)
-    else:
-        ratios = np.maximum(surround.luminances, own) + np.float32(0.05)
-        ratios /= np.minimum(surround.luminances, own) + np.float32(0.05)
-        worst = int(LOW_QUANTILE * (len(ratios) - 1))
-        low = float(np.partition(ratios, worst)[worst])
-    return Contrast(ratio(own, surround.mean), low)
+    mean = ratio(own, float(surround.mean()))
+    worst = int(LOW_QUANTILE * (len(surround) - 1))
+    if own <= 0 or own >= 1:  # black's worst pixels are the darkest, white's the lightest
+        place = worst if own <= 0 else len(surround) - 1 - worst
+        return Contrast(mean, ratio(own, float(np.partition(surround, place)[place])))
+    offset = np.float32(0.05)
+    ratios = (np.maximum(surround, own) + offset) / (np.minimum(surround, own) + offset)
+    return Contrast(mean, float(np.partition(ratios, worst)[worst]))

@@ -82,21 +82,14 @@ class Glyphs:
 
 
 @lru_cache(maxsize=256)
-def ink_box(path: str, font_px: int, text: str) -> Box:
-    """PIL's text box for an origin at (0, 0), rounded outwards; `text` may hold line breaks."""
-    spacing = round(SPACING_RATIO * font_px)
-    box = _ruler.multiline_textbbox((0, 0), text, font=load_font(path, font_px), spacing=spacing)
-    return math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-
-
-@lru_cache(maxsize=64)
 def render_glyphs(path: str, font_px: int, text: str) -> Glyphs:
-    """Render text once for measuring and painting."""
-    box = ink_box(path, font_px, text)
-    mask = Image.new("L", (max(1, box[2] - box[0]), max(1, box[3] - box[1])))
-    spacing = round(SPACING_RATIO * font_px)
-    font = load_font(path, font_px)
-    ImageDraw.Draw(mask).multiline_text((-box[0], -box[1]), text, 255, font, spacing=spacing)
+    """Render text once, for layout, measuring and painting."""
+    font, spacing = load_font(path, font_px), round(SPACING_RATIO * font_px)
+    x0, y0, x1, y1 = _ruler.multiline_textbbox((0, 0), text, font=font, spacing=spacing)
+    box = (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
+    mask = Image.new("L", (box[2] - box[0], box[3] - box[1]))
+    origin = (-box[0], -box[1])
+    ImageDraw.Draw(mask).multiline_text(origin, text, 255, font, spacing=spacing)
     return Glyphs(box, mask)
 
 

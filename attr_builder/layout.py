@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from attr_builder.errors import RowError
-from attr_builder.fonts import FontFile, ink_box, load_font
+from attr_builder.fonts import FontFile, load_font, render_glyphs
 from attr_builder.presets import RenderOptions, parse_placement, parse_size
 from attr_builder.seeding import Draw
 from attr_builder.visibility import Box, crop_window
@@ -54,7 +54,7 @@ def place_text(
         area = (fixed[0], fixed[1], width, height)
     if not options.fit:
         pad_px = 0 if options.stroke == options.box == "never" else _pad(font_px)
-        block = TextBlock(text, font_px, ink_box(font.path, font_px, text), pad_px)
+        block = TextBlock(text, font_px, render_glyphs(font.path, font_px, text).box, pad_px)
     else:
         smallest = max(MIN_FONT_PX, math.ceil(options.min_size_ratio * shorter))
         block = _fit(text, font, font_px, smallest, area)
@@ -92,11 +92,12 @@ def _fit(text: str, font: FontFile, font_px: int, smallest_px: int, area: Box) -
     size = max(font_px, smallest_px)
     while True:
         pad_px = _pad(size)
-        block = TextBlock(text, size, ink_box(font.path, size, text), pad_px)
-        if block.width > area_w and (wrapped := _wrap(text, font, size, area_w - 2 * pad_px)):
-            block = TextBlock(wrapped, size, ink_box(font.path, size, wrapped), pad_px)
-        if block.width <= area_w and block.height <= area_h:
-            return block
+        wrapped = _wrap(text, font, size, area_w - 2 * pad_px)
+        if wrapped is not None:
+            box = render_glyphs(font.path, size, wrapped).box
+            block = TextBlock(wrapped, size, box, pad_px)
+            if block.width <= area_w and block.height <= area_h:
+                return block
         if size == smallest_px:
             raise RowError(
                 "text_does_not_fit",
@@ -109,6 +110,8 @@ def _fit(text: str, font: FontFile, font_px: int, smallest_px: int, area: Box) -
 def _wrap(text: str, font: FontFile, font_px: int, limit_px: int) -> str | None:
     """Break at spaces so that no line is wider than `limit_px`; None if a word alone is."""
     face = load_font(font.path, font_px)
+    if face.getlength(text) <= limit_px:
+        return " ".join(text.split())
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from attr_builder.errors import UsageError
@@ -126,6 +127,7 @@ def make_recipe(
     return replace(base, render=replace(base.render, **drawn), **rest)
 
 
+@lru_cache(maxsize=64)
 def parse_placement(text: str) -> tuple[int, int] | None:
     """`X,Y` as pixels; None for the placements that vary by seed.
 
@@ -140,6 +142,7 @@ def parse_placement(text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+@lru_cache(maxsize=64)
 def parse_size(text: str) -> tuple[float, bool]:
     """`50px` as (50, False); `10%` as (0.1, True), a share of the shorter side.
 
@@ -153,6 +156,7 @@ def parse_size(text: str) -> tuple[float, bool]:
     return (number / 100, True) if match[2] == "%" else (number, False)
 
 
+@lru_cache(maxsize=64)
 def parse_color(text: str) -> tuple[int, int, int] | None:
     """RGB of a CSS colour, each 0 to 255; None for `auto`."""
     from PIL import ImageColor

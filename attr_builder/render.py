@@ -14,11 +14,11 @@ from PIL import Image
 from attr_builder.contrast import (
     Color,
     Contrast,
-    Surround,
+    Luminances,
     contrast_with,
     luminance,
-    measure_surround,
     ratio,
+    surround_luminance,
 )
 from attr_builder.errors import RowError
 from attr_builder.fonts import FontFile, outline, render_glyphs, require_glyphs
@@ -32,7 +32,7 @@ BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)
 REACH_RATIO = 0.08
 STROKE_RATIO = 0.1
-Ground = Literal["image", "stroke", "box"]
+Surround = Literal["image", "stroke", "box"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Placement:
     box: Box
     font_px: int
     fill: Color
-    surround: Ground
+    surround: Surround
     surround_color: Color | None
     contrast: float
     contrast_mean: float
@@ -60,7 +60,7 @@ class Placement:
 @dataclass(frozen=True, slots=True)
 class _Style:
     fill: Color
-    surround: Ground
+    surround: Surround
     color: Color | None
     contrast: Contrast
 
@@ -151,7 +151,7 @@ def _choose_style(
 
 def _measure_surround(
     image: Image.Image, block: TextBlock, origin: tuple[int, int], font: FontFile
-) -> Surround:
+) -> Luminances:
     """Luminance of what lies directly around the glyphs, inside the image."""
     reach = max(2, round(REACH_RATIO * block.font_px))
     glyphs = render_glyphs(font.path, block.font_px, block.text)
@@ -161,10 +161,10 @@ def _measure_surround(
     right, bottom = max(left, right), max(top, bottom)
     coverage = glyphs.mask.crop((left - x0, top - y0, right - x0, bottom - y0))
     pixels = np.asarray(image.crop((left, top, right, bottom)))
-    return measure_surround(pixels, np.asarray(coverage), reach)
+    return surround_luminance(pixels, np.asarray(coverage), reach)
 
 
-def _choose_fill(surround: Surround, options: RenderOptions) -> tuple[Color, Contrast]:
+def _choose_fill(surround: Luminances, options: RenderOptions) -> tuple[Color, Contrast]:
     chosen = parse_color(options.color)
     if chosen is not None:
         return chosen, contrast_with(chosen, surround)
@@ -172,7 +172,7 @@ def _choose_fill(surround: Surround, options: RenderOptions) -> tuple[Color, Con
     return (WHITE, white) if white.worst >= black.worst else (BLACK, black)
 
 
-def _opaque(kind: Ground, fill: Color, color: str) -> _Style:
+def _opaque(kind: Surround, fill: Color, color: str) -> _Style:
     """A stroke or box of the given colour; `auto` is black or white, whichever contrasts more."""
     chosen = parse_color(color)
     if chosen is None:
