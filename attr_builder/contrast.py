@@ -79,6 +79,9 @@ def contrast_with(color: Color, surround: Luminances) -> Contrast:
     if own <= 0 or own >= 1:  # black's worst pixels are the darkest, white's the lightest
         place = worst if own <= 0 else len(surround) - 1 - worst
         return Contrast(mean, ratio(own, float(np.partition(surround, place)[place])))
-    offset = np.float32(0.05)
-    ratios = (np.maximum(surround, own) + offset) / (np.minimum(surround, own) + offset)
-    return Contrast(mean, float(np.partition(ratios, worst)[worst]))
+    ratios, darker = np.maximum(surround, own), np.minimum(surround, own)
+    ratios += 0.05
+    darker += 0.05
+    ratios /= darker
+    ratios.partition(worst)
+    return Contrast(mean, float(ratios[worst]))
