@@ -1,0 +1,251 @@
+"""The `attr-builder` command. Heavy imports live inside the commands: `--help` stays instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="attr-builder",
+    help="Build ImageNet-Attr, a typographically attacked twin of a classification set, check it, "
+    "and measure CLIP models on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Classes = Annotated[
+    str | None,
+    typer.Option(help="CSV wnid,name[,label]; `imagenet` for its 1,000 classes (the default)."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(help="Ground-truth file of a flat folder (ILSVRC validation).")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")]
+SetDir = Annotated[Path, typer.Argument(help="Folder of a built set.", metavar="DIR")]
+
+
+@app.command(
+    epilog="Example: `attr-builder build imagenet/val --out attr/ --preset visible "
+    "--controls none,correct,nonsense --workers 8`"
+)
+def build(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="ImageFolder, flat ILSVRC folder (with --labels), parquet, or tar shards.",
+            metavar="SOURCE",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the set; never inside SOURCE.")],
+    preset: Annotated[str, typer.Option(help="paper or visible.")] = "visible",
+    controls: Annotated[
+        str, typer.Option(help="Any of none,correct,nonsense, separated by commas.")
+    ] = "",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Wrong class: paper, random, similar, or map FILE as `map:FILE`."),
+    ] = None,
+    attacks_per_image: Annotated[
+        int, typer.Option(min=1, help="Distinct wrong classes, one attacked image for each.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Decides places and drawn classes, with the key.")] = 0,
+    formats: Annotated[
+        str, typer.Option("--format", help="imagefolder,webdataset,parquet: one or more.")
+    ] = "imagefolder",
+    classes: Classes = None,
+    labels: Labels = None,
+    workers: Workers = 1,
+    placement: Annotated[
+        str | None, typer.Option(help="crop, image (both vary by seed), or X,Y in pixels.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="50px, or 10% of the shorter side; shrinks to fit.")
+    ] = None,
+    min_size: Annotated[
+        float | None, typer.Option(help="Smallest text, as a share of the shorter side (0.06).")
+    ] = None,
+    fit: Annotated[
+        bool | None, typer.Option("--fit/--no-fit", help="Wrap and shrink text to fit.")
+    ] = None,
+    color: Annotated[str | None, typer.Option(help="CSS colour, or auto.")] = None,
+    stroke: Annotated[str | None, typer.Option(help="never, auto or always.")] = None,
+    stroke_color: Annotated[str | None, typer.Option(help="CSS colour, or auto.")] = None,
+    box: Annotated[str | None, typer.Option(help="never, auto or always.")] = None,
+    box_color: Annotated[str | None, typer.Option(help="CSS colour, or auto.")] = None,
+    min_contrast: Annotated[
+        float | None, typer.Option(help="WCAG contrast below which auto strokes or boxes.")
+    ] = None,
+    font: Annotated[str | None, typer.Option(help="Font file. [Liberation Sans]")] = None,
+    encoding: Annotated[str | None, typer.Option(help="jpeg or png.")] = None,
+    quality: Annotated[int | None, typer.Option(help="JPEG quality, 1 to 100.")] = None,
+    text_model: Annotated[
+        str, typer.Option(help="open_clip model for --strategy similar.")
+    ] = "ViT-B-32",
+    text_pretrained: Annotated[
+        str, typer.Option(help="Its weights: tag, or path of a checkpoint.")
+    ] = "openai",
+    chunk_size: Annotated[
+        int, typer.Option(min=1, help="Images per unit of work, and per shard.")
+    ] = 250,
+) -> None:
+    """Write a wrong class's name on every image; a second run does only what is missing.
+
+    `--preset paper` follows the published recipe to the letter; `visible` puts legible text where
+    models see it. Every other option changes one part of the preset. Exit code 1 means that some
+    images failed; they have rows with a reason in the manifest.
+    """
+    from attr_builder import commands
+    from attr_builder.presets import make_recipe
+
+    name, _, map_file = (strategy or "").partition(":")
+    recipe = make_recipe(
+        preset,
+        {
+            "strategy": name or None,
+            "controls": commands.split_names(controls),
+            "attacks_per_image": attacks_per_image,
+            "seed": seed,
+        },
+        {
+            "placement": placement,
+            "size": size,
+            "min_size_ratio": min_size,
+            "fit": fit,
+            "color": color,
+            "stroke": stroke,
+            "stroke_color": stroke_color,
+            "box": box,
+            "box_color": box_color,
+            "min_contrast": min_contrast,
+            "font": font,
+            "encoding": encoding,
+            "quality": quality,
+        },
+    )
+    request = commands.BuildRequest(
+        source=source,
+        out=out,
+        recipe=recipe,
+        formats=commands.parse_formats(formats),
+        classes=classes,
+        labels=labels,
+        map_file=Path(map_file) if map_file else None,
+        text_model=text_model,
+        text_pretrained=text_pretrained,
+        workers=workers,
+        chunk_size=chunk_size,
+    )
+    raise typer.Exit(commands.build(request))
+
+
+@app.command(epilog="Example: `attr-builder verify attr/ --source imagenet/val`")
+def verify(
+    attr_dir: SetDir,
+    source: Annotated[
+        str | None, typer.Option(help="What the set was built from: draw the sample again.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Images to check.")] = 100,
+    full: Annotated[bool, typer.Option("--full", help="Check all of them.")] = False,
+    seed: Annotated[int, typer.Option(help="Which sample.")] = 0,
+    labels: Labels = None,
+) -> None:
+    """Compare stored images, and with --source freshly drawn ones, with the manifest's hashes."""
+    from attr_builder import commands
+
+    raise typer.Exit(
+        commands.verify(attr_dir, source, labels=labels, n_sample=sample, seed=seed, full=full)
+    )
+
+
+@app.command(epilog="Example: `attr-builder inspect attr/ --out sheet.html`")
+def inspect(
+    attr_dir: SetDir,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write. [inspect.html in the set]")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="At most so many images.")] = 200,
+    variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
+    seed: Annotated[int, typer.Option(help="Which images.")] = 0,
+) -> None:
+    """Write an HTML contact sheet with filters by class, contrast and visibility."""
+    from attr_builder.contact_sheet import write_contact_sheet
+
+    page = out or attr_dir / "inspect.html"
+    n = write_contact_sheet(attr_dir, page, n_images=images, variant=variant, seed=seed)
+    print(f"{page}: {n} images")
+
+
+@app.command(
+    epilog="Example: `attr-builder evaluate --model ViT-B-16 --pretrained openai --set attr/ "
+    "--out results/`"
+)
+def evaluate(
+    model: Annotated[str, typer.Option(help="open_clip model name, or a model config (.json).")],
+    pretrained: Annotated[str, typer.Option(help="Weights: a tag, or the path of a checkpoint.")],
+    attr_set: Annotated[
+        Path | None, typer.Option("--set", help="A built set: all its variants.")
+    ] = None,
+    clean: Annotated[
+        str | None, typer.Option(help="Untouched images: any source that build takes.")
+    ] = None,
+    attacked: Annotated[
+        str | None,
+        typer.Option(help="Attacked images: a built variant, RTA-100 or SCAM folder, any source."),
+    ] = None,
+    controls: Annotated[str, typer.Option(help="More sets, as NAME=DIR,NAME=DIR.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, Markdown, parquet.")] = None,
+    templates: Annotated[int, typer.Option(help="Prompt templates: 80, 7 or 1.")] = 80,
+    classes: Classes = None,
+    labels: Labels = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 2,
+    device: Device = "cpu",
+    amp: Annotated[bool, typer.Option("--amp", help="Image tower in bfloat16.")] = False,
+) -> None:
+    """Zero-shot accuracy clean and attacked, attack success, drop, pairwise wins, with intervals.
+
+    Exit code 1 means that some images could not be read; they are named and left out.
+    """
+    from attr_builder import commands
+    from attr_builder.evaluate import EvaluateConfig
+
+    config = EvaluateConfig(
+        model=model,
+        pretrained=pretrained,
+        attr_set=attr_set,
+        clean=clean,
+        attacked=attacked,
+        controls=commands.parse_pairs(controls),
+        n_templates=templates,
+        classes=classes,
+        labels=labels,
+        batch_size=batch_size,
+        n_workers=workers,
+        device=device,
+        amp=amp,
+    )
+    raise typer.Exit(commands.evaluate(config, out))
+
+
+def main() -> None:
+    """Entry point: errors that we raise on purpose become one line and an exit code."""
+    from lesstext.errors import LesstextError, UsageError
+
+    try:
+        app(standalone_mode=True)
+    except LesstextError as error:
+        print(f"attr-builder: error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print("attr-builder: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""What the subcommands do: open, run, print, and an exit code. The options are cli.py's."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from attr_builder.errors import UsageError
+from attr_builder.presets import Recipe
+from attr_builder.writers import FORMATS, Format
+
+if TYPE_CHECKING:
+    from attr_builder.attacks import AttackMap
+    from attr_builder.classes import ClassList
+    from attr_builder.evaluate import EvaluateConfig
+    from attr_builder.fonts import FontFile
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One `attr-builder build` command line."""
+
+    source: str
+    out: Path
+    recipe: Recipe
+    formats: tuple[Format, ...]
+    classes: str | None
+    labels: Path | None
+    map_file: Path | None
+    text_model: str
+    text_pretrained: str
+    workers: int
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        if (self.recipe.strategy == "map") != (self.map_file is not None):
+            raise UsageError("--strategy map:FILE takes a file, and only map does")
+
+
+def build(request: BuildRequest) -> int:
+    """Build a set and print its statistics; 1 when some images failed."""
+    from attr_builder.build import Build, run_build
+    from attr_builder.fonts import resolve_font
+    from attr_builder.painter import Painter
+    from attr_builder.sources import open_source, parse_classes
+
+    font = resolve_font(request.recipe.render.font)
+    source = open_source(
+        request.source, classes=parse_classes(request.classes), labels=request.labels
+    )
+    attack_map = _attack_map(request, source.classes)
+    plan = Build(
+        source=source,
+        painter=Painter(request.recipe, source.classes, attack_map),
+        out=request.out,
+        formats=request.formats,
+        chunk_size=request.chunk_size,
+    )
+    _print_plan(plan.source.kind, len(source), source.n_ignored, font)
+    with progress("building", len(source), "images") as advance:
+        statistics = run_build(plan, n_workers=request.workers, on_chunk=advance)
+    print(statistics.as_table())
+    print(f"set: {request.out}")
+    if statistics.n_failed:
+        print(f"failed: {statistics.n_failed} (rows with a reason in the manifest)")
+        for line in statistics.failed_keys:
+            print(f"  {line}")
+    return 1 if statistics.n_failed else 0
+
+
+def verify(
+    out: Path, source: str | None, *, labels: Path | None, n_sample: int, seed: int, full: bool
+) -> int:
+    """Check a set against its manifest; 1 when something differs."""
+    from attr_builder.build import CLASSES_NAME
+    from attr_builder.classes import load_class_list
+    from attr_builder.sources import open_source
+    from attr_builder.verify import verify_set
+
+    opened = None
+    if source is not None:
+        opened = open_source(source, classes=load_class_list(out / CLASSES_NAME), labels=labels)
+    verdict = verify_set(out, opened, n_sample=n_sample, seed=seed, full=full)
+    redrawn = f", {verdict.n_redrawn} drawn again" if opened is not None else ""
+    print(f"{verdict.n_stored} stored images hashed{redrawn}: {len(verdict.problems)} problems")
+    for problem in verdict.problems[:20]:
+        print(f"  {problem}")
+    return 1 if verdict.problems else 0
+
+
+def evaluate(config: EvaluateConfig, out: Path | None) -> int:
+    """Evaluate and print; 1 when some images could not be read."""
+    from attr_builder.evaluate import open_sets, run_evaluation
+    from attr_builder.results import as_markdown, write_results
+
+    sets = open_sets(config)
+    n_images = sum(len(opened.images.items) for opened in sets.values())
+    with progress("evaluating", n_images, "images") as advance:
+        evaluation = run_evaluation(config, sets, on_batch=lambda n: advance(n, 0))
+    print(as_markdown(evaluation))
+    if out is not None:
+        write_results(evaluation, out)
+        print(f"results: {out}")
+    return 1 if any(v.predictions.failures for v in evaluation.variants.values()) else 0
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`a=DIR,b=DIR` as a dict."""
+    pairs = [part.partition("=") for part in split_names(text)]
+    if any(not (name and mark and value) for name, mark, value in pairs):
+        raise UsageError(f"expected NAME=DIR,NAME=DIR, got {text!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """`a,b` as ("a", "b"); empty text as ()."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_formats(text: str) -> tuple[Format, ...]:
+    """The value of `--format`."""
+    names = split_names(text)
+    for name in names:
+        if name not in FORMATS:
+            raise UsageError(f"--format: expected some of {','.join(FORMATS)}, got {name!r}")
+    return cast("tuple[Format, ...]", names)
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str) -> Iterator[Progress]:
+    """Yields advance(n more, n that were there before): a live bar on a terminal, else lines."""
+    if sys.stderr.isatty():
+        with _live_progress(what, total) as advance:
+            yield advance
+    else:
+        yield _PlainProgress(what, total, unit)
+
+
+class _PlainProgress:
+    """One line per step, at most one each 5 s, and the last."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._n_new, self._start, self._said = 0, time.monotonic(), 0.0
+
+    def __call__(self, n_new: int, n_before: int) -> None:
+        self._n_new += n_new
+        done, now = self._n_new + n_before, time.monotonic()
+        if n_new == 0 and n_before:
+            print(f"{n_before} of {self._total} {self._unit} done before", file=sys.stderr)
+        elif n_new and (now - self._said >= 5 or done >= self._total):
+            self._said = now
+            rate = self._n_new / max(now - self._start, 1e-6)
+            print(f"{self._what}: {done}/{self._total} {self._unit}, {rate:.1f}/s", file=sys.stderr)
+
+
+@contextmanager
+def _live_progress(what: str, total: int) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(n_new: int, n_before: int) -> None:
+            bar.advance(task, n_new if n_new else n_before)
+
+        yield advance
+
+
+def _print_plan(kind: str, n_images: int, n_ignored: int, font: FontFile) -> None:
+    ignored = f"; {n_ignored} files that are no images by name are left out" if n_ignored else ""
+    print(f"source: {n_images} images ({kind}){ignored}", file=sys.stderr)
+    note = f" ({font.note})" if font.note else ""
+    print(f"font: {font.name}{note}", file=sys.stderr)
+
+
+def _attack_map(request: BuildRequest, classes: ClassList) -> AttackMap:
+    from attr_builder import attacks
+
+    strategy = request.recipe.strategy
+    if strategy == "paper":
+        return attacks.paper_map(classes)
+    if request.map_file is not None:
+        return attacks.read_map(request.map_file, classes)
+    if strategy == "random":
+        return attacks.random_map()
+    from attr_builder.models import load_model
+
+    model = load_model(request.text_model, request.text_pretrained, "cpu")
+    n = request.recipe.attacks_per_image
+    return attacks.similar_map(model.network, model.tokenizer, classes, n)

@@ -1,0 +1,148 @@
+"""Rates with intervals, paired tests and recall: pure functions of arrays, no model, no I/O.
+
+Where several rows come from one photo (several attack words each), rows are not independent:
+every interval here takes `clusters` and widens accordingly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z_95 = 1.959963984540054
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share in [0, 1] of `n` rows, with its 95% interval; all NaN when `n` is 0."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDrop:
+    """Accuracy before minus accuracy after on the same photos, in [-1, 1], with its 95% interval.
+
+    `n_lost` rows were right before and wrong after, `n_gained` the other way round. `p_value` is
+    two-sided: McNemar's exact test, or, where photos occur several times, a cluster-robust z test
+    (`test` says which).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    n_lost: int
+    n_gained: int
+    p_value: float
+    test: str
+
+
+def wilson_interval(value: float, n: float) -> tuple[float, float]:
+    """Wilson's 95% score interval for a share `value` of `n` (effective) observations.
+
+    >>> low, high = wilson_interval(0.5, 100)
+    >>> round(low, 4), round(high, 4)
+    (0.4038, 0.5962)
+    """
+    if n <= 0:
+        return math.nan, math.nan
+    z2 = Z_95 * Z_95
+    centre = (value + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * math.sqrt(value * (1 - value) / n + z2 / (4 * n * n))
+    return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+
+
+def rate(hits: Bools, clusters: Sequence[str] | None = None) -> Rate:
+    """Share of true rows; Wilson with the effective number of rows when clusters repeat."""
+    n = len(hits)
+    if n == 0:
+        return Rate(math.nan, math.nan, math.nan, 0)
+    value = float(np.mean(hits))
+    low, high = wilson_interval(value, _effective_n(hits.astype(float), clusters))
+    return Rate(value, low, high, n)
+
+
+def mcnemar_p(n_lost: int, n_gained: int) -> float:
+    """Two-sided exact McNemar test: the binomial test of the discordant pairs against 1/2.
+
+    >>> round(mcnemar_p(10, 2), 6)
+    0.038574
+    """
+    n = n_lost + n_gained
+    if n == 0:
+        return 1.0
+    k = np.arange(min(n_lost, n_gained) + 1)
+    log_choose = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in k]
+    return min(1.0, 2 * float(np.exp(np.array(log_choose) - n * math.log(2)).sum()))
+
+
+def paired_drop(before: Bools, after: Bools, clusters: Sequence[str] | None = None) -> PairedDrop:
+    """Compare two outcomes of the same rows; `before[i]` and `after[i]` belong together."""
+    if len(before) != len(after):
+        raise ValueError(f"paired rows differ in number: {len(before)} and {len(after)}")
+    n = len(before)
+    if n == 0:
+        return PairedDrop(math.nan, math.nan, math.nan, 0, 0, 0, math.nan, "none")
+    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    difference = before.astype(float) - after.astype(float)
+    value = float(difference.mean())
+    error = _standard_error(difference, clusters)
+    repeats = clusters is not None and len(set(clusters)) < n
+    p_value = _z_test_p(value, error) if repeats else mcnemar_p(lost, gained)
+    low, high = max(-1.0, value - Z_95 * error), min(1.0, value + Z_95 * error)
+    test = "cluster-robust z" if repeats else "McNemar exact"
+    return PairedDrop(value, low, high, n, lost, gained, p_value, test)
+
+
+def mean_per_class_recall(labels: Ints, right: Bools) -> float:
+    """Mean over the classes that occur of the share of their rows that is right."""
+    if len(labels) == 0:
+        return math.nan
+    _, inverse = np.unique(labels, return_inverse=True)
+    return float(np.mean(np.bincount(inverse, weights=right) / np.bincount(inverse)))
+
+
+def _z_test_p(value: float, error: float) -> float:
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return math.erfc(abs(value) / error / math.sqrt(2))
+
+
+def _standard_error(values: NDArray[np.float64], clusters: Sequence[str] | None) -> float:
+    """Standard error of the mean when rows of one cluster may depend on each other."""
+    n = len(values)
+    if n < 2:
+        return math.inf
+    residual = values - values.mean()
+    sums = residual if clusters is None else _cluster_sums(residual, clusters)
+    if len(sums) < 2:
+        return math.inf
+    return math.sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1)) / n
+
+
+def _cluster_sums(values: NDArray[np.float64], clusters: Sequence[str]) -> NDArray[np.float64]:
+    _, inverse = np.unique(np.asarray(clusters), return_inverse=True)
+    return np.bincount(inverse, weights=values).astype(np.float64)
+
+
+def _effective_n(hits: NDArray[np.float64], clusters: Sequence[str] | None) -> float:
+    """Rows divided by the design effect; the number of clusters where the share is 0 or 1."""
+    n = len(hits)
+    n_clusters = n if clusters is None else len(set(clusters))
+    if n_clusters == n:
+        return n
+    value = float(hits.mean())
+    variance = _standard_error(hits, clusters) ** 2
+    if not 0 < value < 1 or variance == 0 or math.isinf(variance):
+        return n_clusters
+    return min(float(n), value * (1 - value) / variance)

@@ -1,0 +1,105 @@
+"""Fixtures: a small photo-like ImageFolder, builds of it, and a tiny CLIP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attr_builder.attacks import paper_map, random_map
+from attr_builder.build import Build
+from attr_builder.classes import ClassList, imagenet_classes
+from attr_builder.painter import Painter
+from attr_builder.presets import Recipe, make_recipe
+from attr_builder.sources import open_source
+
+TINY_MODEL = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 1,
+        "width": 32,
+        "patch_size": 8,
+        "head_width": 16,
+    },
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 16,
+        "heads": 1,
+        "layers": 1,
+    },
+}
+LABELS = (0, 1, 2, 207, 657, 836)
+SIX = ClassList(
+    tuple(imagenet_classes().wnids[label] for label in LABELS),
+    tuple(imagenet_classes().names[label] for label in LABELS),
+)
+MakeBuild = Callable[..., Build]
+
+
+def photo(seed: int, width: int = 180, height: int = 140) -> Image.Image:
+    """Smooth colours with some noise: compresses and decodes like a photo."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    noise = random.integers(-8, 9, (height, width, 3))
+    return Image.fromarray(np.clip(np.asarray(smooth) + noise, 0, 255).astype(np.uint8))
+
+
+def write_image_folder(root: Path, classes: ClassList, labels: tuple[int, ...], n: int) -> Path:
+    """`root/val/WNID/WNID_I.JPEG`, `n` photos of varying size for each label."""
+    for label in labels:
+        folder = root / "val" / classes.wnids[label]
+        folder.mkdir(parents=True)
+        for i in range(n):
+            width, height = 160 + 17 * i + label % 7, 120 + 23 * (label % 5)
+            photo(100 * label + i, width, height).save(
+                folder / f"{folder.name}_{i}.JPEG", quality=92
+            )
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ImageFolder of 18 photos in six ImageNet classes; two of them attack each other's name."""
+    root = tmp_path_factory.mktemp("photos")
+    return write_image_folder(root, imagenet_classes(), LABELS, 3)
+
+
+@pytest.fixture
+def make_build(photos: Path, tmp_path: Path) -> MakeBuild:
+    """make_build(recipe or preset, out="set", …) -> Build of the photos."""
+
+    def make(recipe: Recipe | str = "visible", out: str = "set", **options: Any) -> Build:
+        if isinstance(recipe, str):
+            recipe = make_recipe(recipe)
+        source = open_source(options.pop("source", photos), classes=options.pop("classes", None))
+        drawn = recipe.strategy == "random"
+        attack_map = random_map() if drawn else paper_map(source.classes)
+        painter = Painter(recipe, source.classes, options.pop("attack_map", attack_map))
+        options.setdefault("chunk_size", 7)
+        return Build(source=source, painter=painter, out=tmp_path / out, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Config path and checkpoint path of a small, randomly initialised open_clip model."""
+    import open_clip
+    import torch
+
+    folder = tmp_path_factory.mktemp("model")
+    config = folder / "tiny-attr-test.json"
+    config.write_text(json.dumps(TINY_MODEL))
+    open_clip.add_model_config(str(config))
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-attr-test")
+    torch.save(model.state_dict(), folder / "tiny.pt")
+    return str(config), str(folder / "tiny.pt")
