@@ -12,13 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
@@ -30,15 +25,16 @@ import numpy as np
 from lesstext.images import Pixels
 from train_clip.errors import DataError, LoaderError
 from train_clip.plan import SourcePlan
+from train_clip.pool import TaskQueue, WorkerProcess, shared_memory
 from train_clip.reader import BadSample, Produced, ReadSettings, SampleReader
 from train_clip.stream import Ints, StepSamples, Stream
-from train_clip.worker import Done, Layout, Setup, Task, perform
+from train_clip.worker import Layout, Setup, Task, perform
 
 log = logging.getLogger(__name__)
 
 _MAX_ROWS_PER_TASK = 32
 _TASKS_PER_WORKER = 2
-_POLL_S = 0.5
+_POLL_S = 0.1
 _WARN_AFTER = 0.2  # of the stall timeout
 
 
@@ -88,7 +84,7 @@ class Loader:
         self._next, self._end = start, end
         self._rows = stream.batch_size // settings.world
         layout = Layout(settings.workers, settings.prefetch + 2, self._rows, read.size_px)
-        self._memory = _shared_memory(layout.n_bytes)
+        self._memory = shared_memory(layout.n_bytes)
         self._progress, self._images = layout.map(self._memory)
         self._progress[:] = -1
         self._slots = layout.slots
@@ -96,7 +92,7 @@ class Loader:
         self._waiting: Task | None = None
         self._arrived: dict[int, dict[int, list[Produced]]] = {}
         setups = [Setup(n, layout, tuple(plan_folders), read) for n in range(settings.workers)]
-        self._workers = [_Worker(setup, self._memory) for setup in setups]
+        self._workers = [WorkerProcess(setup, self._memory) for setup in setups]
         self._reader = SampleReader(self._plans, read)
         self._released = start
         self._closed = threading.Event()
@@ -129,9 +125,9 @@ class Loader:
     def close(self) -> None:
         """Stop the thread and the workers; safe to call twice."""
         self._closed.set()
+        self._thread.join(timeout=10)
         for worker in self._workers:
             worker.stop()
-        self._thread.join(timeout=10)
         if not self._thread.is_alive():
             self._reader.close()
         if self._memory >= 0:
@@ -158,7 +154,8 @@ class Loader:
     def _name(self, position: int) -> str:
         step, place = divmod(position, self._stream.batch_size)
         samples = self._stream.step(step)
-        return self._plans[samples.sources[place]].name(int(samples.indices[place]))
+        plan = self._plans[int(samples.sources[place])]
+        return plan.name(int(samples.indices[place]))
 
     def _run(self, start: int) -> None:
         """The background thread: batches or the error that ended them, into the queue."""
@@ -190,11 +187,11 @@ class Loader:
             n_text_hidden=sum(one.text_hidden for one in produced),
         )
 
-    def _all_tasks(self, start: int) -> _Tasks:
+    def _all_tasks(self, start: int) -> TaskQueue:
         per_worker = -(-self._rows // max(1, self._settings.workers))
         first = self._settings.rank * self._rows
         rows = min(_MAX_ROWS_PER_TASK, per_worker)
-        return _Tasks(self._stream, first, self._rows, rows, self._slots, start, self._end)
+        return TaskQueue(self._stream, first, self._rows, rows, self._slots, start, self._end)
 
     def _work(self, step: int) -> list[Produced] | None:
         """Prepare a batch in this thread."""
@@ -225,109 +222,26 @@ class Loader:
                 task = self._tasks.take(self._released + self._slots)
                 if task is None:
                     return
-                worker.send(task)
+                try:
+                    worker.send(task)
+                except ConnectionError as error:
+                    raise self._death(worker) from error
 
-    def _receive(self, worker: _Worker) -> None:
+    def _receive(self, worker: WorkerProcess) -> None:
         try:
-            done: Done = worker.receive()
+            done = worker.receive()
         except (EOFError, ConnectionError) as error:
-            position = int(self._progress[worker.number])
-            where = self._name(position) if position >= 0 else "the start of a task"
-            raise LoaderError(f"{worker.obituary()} at {where}") from error
+            raise self._death(worker) from error
         if done.traceback is not None:
             raise LoaderError(f"worker {worker.number} failed: {done.error}\n{done.traceback}")
         if done.error is not None:
             raise DataError(done.error)
         self._arrived.setdefault(done.step, {})[done.first_row] = done.produced
 
+    def _death(self, worker: WorkerProcess) -> LoaderError:
+        position = int(self._progress[worker.number])
+        where = self._name(position) if position >= 0 else "no sample"
+        return LoaderError(f"{worker.obituary()} while reading {where}")
+
     def _slot_is_free(self, step: int) -> bool:
         return step < self._released + self._slots
-
-
-class _Tasks:
-    """The tasks of all steps, in order, made when they are taken."""
-
-    def __init__(
-        self,
-        stream: Stream,
-        first: int,
-        rows: int,
-        rows_per_task: int,
-        slots: int,
-        start: int,
-        end: int,
-    ) -> None:
-        self._stream, self._first, self._rows = stream, first, rows
-        self._rows_per_task, self._slots = rows_per_task, slots
-        self._step, self._end = start, end
-        self._ready: deque[Task] = deque()
-
-    def take(self, before: int) -> Task | None:
-        """The next task of a step below `before`, or None."""
-        if not self._ready and self._step < min(before, self._end):
-            self._ready.extend(self._of_step(self._step))
-            self._step += 1
-        return self._ready.popleft() if self._ready else None
-
-    def _of_step(self, step: int) -> list[Task]:
-        samples = self._stream.step(step)
-        start = step * self._stream.batch_size + self._first
-        tasks = []
-        for row in range(0, self._rows, self._rows_per_task):
-            mine = slice(
-                self._first + row, self._first + min(row + self._rows_per_task, self._rows)
-            )
-            sources, indices = samples.sources[mine], samples.indices[mine]
-            tasks.append(Task(step, step % self._slots, row, start + row, sources, indices))
-        return tasks
-
-
-class _Worker:
-    """One worker process and the loader's end of its socket."""
-
-    def __init__(self, setup: Setup, memory: int) -> None:
-        self.number = setup.number
-        self.n_tasks = 0
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "train_clip.worker", str(theirs.fileno()), str(memory)]
-        with theirs:
-            self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(), memory))
-        self.connection = mp_connection.Connection(ours.detach())
-        self.connection.send(setup)
-
-    def send(self, task: Task) -> None:
-        self.connection.send(task)
-        self.n_tasks += 1
-
-    def receive(self) -> Done:
-        done: Done = self.connection.recv()
-        self.n_tasks -= 1
-        return done
-
-    def obituary(self) -> str:
-        """Say how the process ended."""
-        try:
-            status: int | str = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            status = "unknown"
-        hint = " (killed; out of memory?)" if status == -9 else ""
-        return f"data worker {self.number} ended with status {status}{hint}"
-
-    def stop(self) -> None:
-        self.connection.close()
-        try:
-            self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _shared_memory(n_bytes: int) -> int:
-    """A descriptor of unnamed memory: nothing is left behind, however the processes end."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("train-clip")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, n_bytes)
-    return descriptor

@@ -165,7 +165,7 @@ def mix_quotas(weights: Sequence[float]) -> Ints:
     Raises ConfigError for a weight too small to be met (below 0.01% of the sum).
     """
     shares = np.asarray(weights, dtype=np.float64) / np.sum(weights) * MIX_BLOCK
-    quotas = np.floor(shares).astype(np.int64)
+    quotas: Ints = np.floor(shares).astype(np.int64)
     missing = MIX_BLOCK - int(quotas.sum())
     quotas[np.argsort(quotas - shares, kind="stable")[:missing]] += 1
     if quotas.min() < 1:
