@@ -99,15 +99,17 @@ class CaptionAugment:
 class EvalConfig:
     """What is measured every `every` steps (0: at the end only).
 
-    `zeroshot` is a labelled image set, `attacked` its twin; `retrieval` is a shard spec.
-    `limit` caps the images of each (None: all).
+    `zeroshot` is a labelled image set (ImageFolder, parquet or shards with `cls`), `attacked` its
+    twin, `classes` their class list (None: ImageNet), `templates` the number of prompts per class;
+    `retrieval` is a shard spec. `limit` caps the images of each, evenly spaced (None: all).
     """
 
     every: int = 0
     zeroshot: str | None = None
     attacked: str | None = None
+    classes: str | None = None
     labels: str | None = None
-    templates: str = "openai"
+    templates: int = 80
     retrieval: str | None = None
     limit: int | None = None
 
@@ -116,6 +118,8 @@ class EvalConfig:
             raise ConfigError("--eval-every must be at least 0 and --eval-limit at least 1")
         if self.attacked is not None and self.zeroshot is None:
             raise ConfigError("--eval-attacked needs the clean twin in --eval-zeroshot")
+        if self.templates not in (1, 7, 80):
+            raise ConfigError(f"--eval-templates must be 1, 7 or 80, got {self.templates}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

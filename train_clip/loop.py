@@ -16,9 +16,9 @@ from lesstext.files import ensure_writable, write_text
 from train_clip.checkpoint import seed_step
 from train_clip.config import TrainConfig
 from train_clip.data import open_data, prepare_data
-from train_clip.distributed import Ranks, join_ranks
+from train_clip.distributed import join_ranks
 from train_clip.errors import DataError, Interrupted, NonFiniteError
-from train_clip.loader import Batch, Loader
+from train_clip.loader import Batch
 from train_clip.optim import clamp_logit_scale, gradient_norm, set_rate
 from train_clip.run import Run
 from train_clip.signals import StopSignals
@@ -147,7 +147,7 @@ def _finish(run: Run) -> dict[str, Any]:
     run.check_updates()
     if run.saved_step != run.step:
         run.save()
-    final = run.evaluate_at_end()
+    final = run.evaluate()
     result: dict[str, Any] = {}
     if run.ranks.is_main:
         result = {

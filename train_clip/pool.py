@@ -13,6 +13,9 @@ from multiprocessing import connection as mp_connection
 from train_clip.stream import Stream
 from train_clip.worker import Done, Setup, Task
 
+# Not `-m`: the messages' classes must live in one module on both sides.
+_WORKER = "from train_clip.worker import main; main()"
+
 
 class TaskQueue:
     """The tasks of all steps, in order, made when they are taken."""
@@ -59,7 +62,7 @@ class WorkerProcess:
         self.number = setup.number
         self.n_tasks = 0
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "train_clip.worker", str(theirs.fileno()), str(memory)]
+        command = [sys.executable, "-c", _WORKER, str(theirs.fileno()), str(memory)]
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(), memory))
         self.connection = mp_connection.Connection(ours.detach())

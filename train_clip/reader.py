@@ -108,7 +108,7 @@ class SampleReader:
 
     def _load(self, position: int, source: int, index: int, out: Pixels) -> tuple[str, bool]:
         settings, plan = self._settings, self._plans[source]
-        image, texts = self._read(plan, index, settings.captions[source])
+        image, texts = self.read(source, index, settings.captions[source])
         decoded = decode(image, max_pixels=settings.max_pixels, target_px=settings.target_px)
         rng = augment_generator(settings.seed, position)
         caption = augment_caption(texts, settings.caption, rng)
@@ -123,8 +123,12 @@ class SampleReader:
         out[:] = view
         return caption, hidden
 
-    def _read(self, plan: SourcePlan, index: int, field: str) -> tuple[bytes, list[str]]:
-        """The image's bytes and the sample's captions (at least one)."""
+    def read(self, source: int, index: int, field: str) -> tuple[bytes, list[str]]:
+        """The image's bytes and the sample's captions (at least one).
+
+        `field` is a source's `captions` setting.
+        """
+        plan = self._plans[source]
         spans = plan.spans[index]
         text_column = TEXT if field == "auto" and spans[TEXT + 1] >= 0 else JSON
         if spans[text_column + 1] < 0:
@@ -132,10 +136,7 @@ class SampleReader:
         descriptor = self._open(plan.paths[plan.shard_of(index)])
         image, text = _read_two(descriptor, spans[IMAGE : IMAGE + 2], spans[text_column:][:2])
         captions = [text.decode()] if text_column == TEXT else json_captions(text, field)
-        captions = [caption.strip() for caption in captions if caption.strip()]
-        if not captions:
-            raise ValueError("its caption is empty")
-        return image, captions
+        return image, _not_empty(captions)
 
     def _open(self, path: str) -> int:
         if path not in self._files:
@@ -160,6 +161,13 @@ def json_captions(text: bytes, field: str) -> list[str]:
     if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
         raise ValueError(f"json field {field!r} holds no caption")
     return captions
+
+
+def _not_empty(captions: list[str]) -> list[str]:
+    stripped = [caption.strip() for caption in captions if caption.strip()]
+    if not stripped:
+        raise ValueError("its caption is empty")
+    return stripped
 
 
 def _read_two(descriptor: int, first: Any, second: Any) -> tuple[bytes, bytes]:

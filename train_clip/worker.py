@@ -1,7 +1,7 @@
 """A data worker: a process that reads, decodes and augments samples into shared memory.
 
-Started as `python -m train_clip.worker SOCKET MEMORY`, where both are file descriptors inherited
-from the loader. It imports numpy and OpenCV but no torch, starts in well under a second, and ends
+Started with two file descriptors inherited from the loader as arguments: a socket, and the
+memory. It imports numpy and OpenCV but no torch, starts in well under a second, and ends
 when the loader's end of the socket closes, however the loader died.
 """
 
@@ -124,7 +124,3 @@ def main() -> None:
         serve(connection, int(sys.argv[2]))
     except (EOFError, ConnectionError):
         os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
