@@ -48,6 +48,7 @@ def _fail(error: LesstextError, code: int) -> None:
 
 
 _DATA = "Shards: folder, glob, brace list, `::` list, @file or URL; repeat for several sources."
+_WEIGHTS = "raw, averaged, or auto (averaged where kept)."
 _EACH = "One for all --data, or one per --data in order"
 
 
@@ -229,21 +230,72 @@ def _config(values: dict[str, Any], sources: tuple[SourceConfig, ...]) -> Any:
 
 
 @app.command()
+def compare(
+    config: Annotated[Path, typer.Argument(help="TOML: seeds, [common], one [arms.NAME] each.")],
+    out: Annotated[Path, typer.Option(help="Folder for runs, table, curves and page.")],
+) -> None:
+    """Train arms that differ in data only, and compare them; a rerun does what is missing."""
+    from train_clip.compare import compare as run
+    from train_clip.compare import load_comparison
+    from train_clip.comparison_report import PAGE, markdown_table
+
+    print(markdown_table(run(load_comparison(config), out)), end="")
+    print(f"page: {out / PAGE}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt file, or a run (its latest).")],
+    retrieval: Annotated[str | None, typer.Option(help="Shards with captions.")] = None,
+    zeroshot: Annotated[str | None, typer.Option(help="Labelled image set.")] = None,
+    attacked: Annotated[str | None, typer.Option(help="Its attacked twin.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Class list CSV.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Ground truth of a flat set.")] = None,
+    templates: Annotated[int, typer.Option(help="Prompts per class: 80, 7 or 1.")] = 80,
+    limit: Annotated[int | None, typer.Option(help="Images per set.")] = None,
+    weights: Annotated[str, typer.Option(help=_WEIGHTS)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics and outcomes.")] = None,
+) -> None:
+    """Measure a checkpoint: zero-shot, its attacked twin, retrieval."""
+    from train_clip.config import EvalConfig
+    from train_clip.evaluate import evaluate_checkpoint
+    from train_clip.report import print_evaluation
+
+    config = EvalConfig(
+        retrieval=retrieval,
+        zeroshot=zeroshot,
+        attacked=attacked,
+        classes=classes,
+        labels=labels,
+        templates=templates,
+        limit=limit,
+    )
+    found = evaluate_checkpoint(
+        _checkpoint(checkpoint), config, device, averaged=_which(weights), out=out
+    )
+    print_evaluation(found)
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt file, or a run (its latest).")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    weights: Annotated[
-        str, typer.Option(help="raw, averaged, or auto (averaged where kept).")
-    ] = "auto",
+    weights: Annotated[str, typer.Option(help=_WEIGHTS)] = "auto",
 ) -> None:
     """Write a checkpoint as a folder that open_clip and Hugging Face load."""
     from train_clip.export import export_checkpoint
 
-    if weights not in ("raw", "averaged", "auto"):
-        raise UsageError(f"--weights must be raw, averaged or auto, got {weights!r}")
-    chosen = {"raw": False, "averaged": True, "auto": None}[weights]
-    for line in export_checkpoint(_checkpoint(checkpoint), out, averaged=chosen):
+    for line in export_checkpoint(_checkpoint(checkpoint), out, averaged=_which(weights)):
         print(line)
+
+
+def _which(weights: str) -> bool | None:
+    """Whether averaged weights are meant; None leaves it to what the checkpoint keeps."""
+    choices = {"raw": False, "averaged": True, "auto": None}
+    if weights not in choices:
+        raise UsageError(f"--weights must be raw, averaged or auto, got {weights!r}")
+    return choices[weights]
 
 
 def _checkpoint(path: Path) -> Path:

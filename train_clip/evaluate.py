@@ -8,6 +8,7 @@ is being trained. Beside the numbers, what each single image or caption got is s
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,11 @@ from PIL import Image
 from attr_builder.outcomes import EvalSet, Predictions, compute_metrics
 from attr_builder.sources import SourceItem, open_source, parse_classes
 from attr_builder.zeroshot import build_classifier, classify, prompt_templates
-from lesstext.files import atomic_path
+from lesstext.files import atomic_path, write_text
 from lesstext.images import decode
 from lesstext.specs import expand_specs
 from train_clip.config import CaptionAugment, EvalConfig, ImageAugment
+from train_clip.errors import ConfigError
 from train_clip.index import default_cache, open_shard
 from train_clip.models import ModelBundle
 from train_clip.plan import SourcePlan, write_plan
@@ -102,6 +104,25 @@ class Evaluator:
         outcomes["i2t_right"], outcomes["t2i_right"] = to_text == 0, to_image == 0
         names = np.array(self._captioned.names)
         outcomes["i2t_item"], outcomes["t2i_item"] = names, names[owners]
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, config: EvalConfig, device: str, *, averaged: bool | None, out: Path | None
+) -> dict[str, Any]:
+    """Measure one checkpoint; with `out`, `metrics.json` and the single outcomes go there."""
+    from train_clip.distributed import pick_device
+    from train_clip.export import open_checkpoint
+
+    if config.zeroshot is None and config.retrieval is None:
+        raise ConfigError("nothing to measure: give --retrieval or --zeroshot")
+    _, bundle, weights = open_checkpoint(checkpoint, averaged=averaged)
+    evaluator = Evaluator(config, bundle, pick_device(device, 0))
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="train-clip-") as folder:
+            return evaluator.measure(weights, Path(folder), 0)
+    values = evaluator.measure(weights, out, 0)
+    write_text(out / "metrics.json", json.dumps({"checkpoint": str(checkpoint), **values}))
+    return values
 
 
 class CaptionedImages:

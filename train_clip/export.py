@@ -12,7 +12,7 @@ from lesstext.files import atomic_path, write_text
 from train_clip.checkpoint import load_snapshot
 from train_clip.config import TrainConfig
 from train_clip.errors import CheckpointError
-from train_clip.models import ModelBundle, config_text, is_own_model
+from train_clip.models import ModelBundle, build_model, config_text, is_own_model
 
 CONFIG_FILE = "open_clip_config.json"
 SAFE_WEIGHTS = "open_clip_model.safetensors"
@@ -48,12 +48,19 @@ def how_to_load(config: TrainConfig, folder: Path, weights: Path | None) -> list
 
 
 def export_checkpoint(checkpoint: Path, out: Path, *, averaged: bool | None = None) -> list[str]:
-    """Export one checkpoint as a folder and as bare weights inside it; returns `how_to_load`.
+    """Export one checkpoint as a folder and as bare weights inside it; returns `how_to_load`."""
+    config, bundle, weights = open_checkpoint(checkpoint, averaged=averaged)
+    folder = export_folder(bundle, weights, out)
+    return how_to_load(config, folder, export_weights(weights, out / PICKLED_WEIGHTS))
 
-    `averaged` None takes the averaged weights where the run kept them.
+
+def open_checkpoint(
+    checkpoint: Path, *, averaged: bool | None = None
+) -> tuple[TrainConfig, ModelBundle, dict[str, Any]]:
+    """A checkpoint's config, its (untrained) model and its weights.
+
+    `averaged` None takes the averaged weights where the run kept them. Raises CheckpointError.
     """
-    from train_clip.models import build_model
-
     snapshot = load_snapshot(checkpoint)
     config = TrainConfig.from_json(snapshot.config_json)
     bundle = build_model(config)
@@ -61,11 +68,9 @@ def export_checkpoint(checkpoint: Path, out: Path, *, averaged: bool | None = No
         raise CheckpointError(f"{checkpoint} was trained with another definition of {config.model}")
     if averaged and snapshot.averaged is None:
         raise CheckpointError(f"{checkpoint} keeps no averaged weights (the run had no --ema)")
-    use_averaged = snapshot.averaged is not None if averaged is None else averaged
-    chosen = snapshot.averaged if use_averaged else snapshot.state_dict
-    assert chosen is not None
-    folder = export_folder(bundle, chosen, out)
-    return how_to_load(config, folder, export_weights(chosen, out / PICKLED_WEIGHTS))
+    if averaged is False or snapshot.averaged is None:
+        return config, bundle, snapshot.state_dict
+    return config, bundle, snapshot.averaged
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,8 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
 def _train(run: Run) -> dict[str, Any]:
     config, ranks = run.config, run.ranks
     schedule = config.schedule()
+    if run.evaluation_is_due():  # the run was stopped between saving and evaluating
+        run.evaluate()
     with run.loader() as loader, StopSignals() as stop:
         for step in range(run.step, config.n_steps):
             begun = time.perf_counter()
