@@ -119,7 +119,7 @@ def plan_source(
 ) -> SourcePlan:
     """Filter one source and write its plan; raises DataError when nothing is left."""
     pool_size = sum(len(table.keys) for table in tables)
-    keep = choose_filter(source)
+    keep = choose_filter(source, folder)
     kept = [table.keep(keep(table)) for table in tables]
     left = sum(len(table.keys) for table in kept)
     log.info("%s: %d shards, %d samples, %d chosen", source.data, len(tables), pool_size, left)
