@@ -124,7 +124,7 @@ def build_loss(name: LossName, rank: int, world: int) -> Callable[..., Any]:
     split = world > 1
     loss: Callable[..., Any]
     if name == "siglip":
-        loss = open_clip.SigLipLoss(rank=rank, world_size=world, dist_impl="gather")
+        loss = open_clip.loss.SigLipLoss(rank=rank, world_size=world, dist_impl="gather")
     else:
         loss = open_clip.ClipLoss(
             local_loss=split, gather_with_grad=split, rank=rank, world_size=world

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Keep the tests' shard indexes away from the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    logging.getLogger().setLevel(logging.ERROR)
 
 
 @pytest.fixture(scope="session", autouse=True)
