@@ -12,6 +12,7 @@ import logging
 import pickle
 import random
 import re
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,13 @@ class CheckpointStore:
 
 def load_snapshot(path: Path) -> Snapshot:
     """Read one checkpoint onto the CPU; raises CheckpointError naming the file."""
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    if not zipfile.is_zipfile(path):  # torch's reader fails on other bytes in all kinds of ways
+        raise CheckpointError(f"{path} is not a readable checkpoint: damaged, or another format")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this trainer (format {FORMAT})")

@@ -6,6 +6,7 @@ Launched by torchrun, the process group is NCCL on GPUs and gloo on CPUs. Counte
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,12 +68,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        control = dist.new_group(backend="gloo", timeout=_PATIENCE)
-        yield Ranks(dist.get_rank(), world, chosen, control)
-    finally:
-        dist.destroy_process_group()
+    # One group for all runs of a process (a comparison has several): it cannot be joined twice.
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    yield Ranks(dist.get_rank(), world, chosen, dist.new_group(backend="gloo", timeout=_PATIENCE))
 
 
 def pick_device(device: str, local_rank: int) -> torch.device:

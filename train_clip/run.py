@@ -171,7 +171,7 @@ class Run:
             "loss": loss,
             "lr": rate,
             "gradient_norm": norm,
-            "logit_scale": float(self.model.logit_scale.exp()),  # type: ignore[operator]
+            "logit_scale": self.model.logit_scale.exp().item(),  # type: ignore[operator]
             "bad_samples": self.counters.bad,
             "text_hidden": self.counters.text_hidden,
         }
@@ -291,11 +291,10 @@ class Run:
 
     def _open_logs(self) -> None:
         config, main = self.config, self.ranks.is_main
-        folder = self.out if main else self.out / f"rank{self.ranks.rank}"
         if main:
             write_text(self.out / CONFIG, config.as_json())
-        self._metrics = JsonLines(folder / METRICS, self.step)
-        self._bad = JsonLines(folder / BAD, self.step)
+        self._metrics = JsonLines(self.out / METRICS if main else None, self.step)
+        self._bad = JsonLines(self.out / BAD if main else None, self.step)
         self._board = Board(self.out / "tensorboard", self.step, config.tensorboard and main)
         self._live = LiveLine(config.n_steps, config.batch_size, shown=main)
 

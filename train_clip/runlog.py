@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lesstext.files import write_text
 
@@ -21,21 +21,27 @@ _RECENT_STEPS = 20
 class JsonLines:
     """An append-only file of JSON rows that carry a `step`, the number of finished steps."""
 
-    def __init__(self, path: Path, resumed_at: int) -> None:
+    def __init__(self, path: Path | None, resumed_at: int) -> None:
         """Open for appending; what an abandoned future wrote after `resumed_at` is dropped.
 
-        So is an evaluation at `resumed_at` itself, which the resumed run does again.
+        So is an evaluation at `resumed_at` itself, which the resumed run does again. Without a
+        path (on ranks that do not log) nothing is written.
         """
+        self._file: TextIO | None = None
+        if path is None:
+            return
         kept = [row for row in read_rows(path) if _is_past(row, resumed_at)]
         write_text(path, "".join(_line(row) for row in kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
-        self._file.write(_line(row))
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(_line(row))
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

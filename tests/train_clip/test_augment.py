@@ -140,7 +140,8 @@ def test_tone_operations_equal_pil() -> None:
 def test_operations_keep_shape_and_type(which: int, strength: float) -> None:
     before = PICTURE.copy()
     result = OPERATIONS[which](before, strength)
-    assert (result.shape, result.dtype) == (PICTURE.shape, np.uint8)
+    assert result.shape == PICTURE.shape
+    assert result.dtype == np.uint8
     assert (before == PICTURE).all()
 
 

@@ -29,7 +29,7 @@ def test_retrieval_by_hand() -> None:
 
 
 def test_a_collapsed_model_earns_nothing() -> None:
-    same = np.ones((30, 4), dtype=np.float32) / 2
+    same = np.full((30, 4), 0.5, dtype=np.float32)
     owners = np.arange(30)
     assert recalls("x", image_ranks(same, same, owners))["x_R@10"] == 0
     assert recalls("x", text_ranks(same, same, owners))["x_R@10"] == 0
