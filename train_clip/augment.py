@@ -57,10 +57,11 @@ def crop_box(width: int, height: int, settings: ImageAugment, rng: np.random.Gen
 
     The aspect is log-uniform; after ten misses the largest central box of a legal aspect is taken.
     """
-    low, high = (math.log(aspect) for aspect in settings.crop_aspect)
+    smallest, largest = settings.crop_scale
+    low, high = math.log(settings.crop_aspect[0]), math.log(settings.crop_aspect[1])
     for _ in range(_CROP_TRIES):
-        area = width * height * rng.uniform(*settings.crop_scale)
-        aspect = math.exp(rng.uniform(low, high))
+        area = width * height * (smallest + (largest - smallest) * rng.random())
+        aspect = math.exp(low + (high - low) * rng.random())
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h

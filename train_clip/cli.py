@@ -131,6 +131,7 @@ def train(
     eval_labels: Annotated[str | None, typer.Option(help="Ground truth of a flat set.")] = None,
     eval_templates: Annotated[int, typer.Option(help="Prompts per class: 80, 7 or 1.")] = 80,
     eval_limit: Annotated[int | None, typer.Option(help="Images per set.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads (default: cores - 1).")] = None,
     workers: Annotated[int, typer.Option(help="Data processes per rank (0: a thread).")] = 1,
     prefetch: Annotated[int, typer.Option(help="Batches prepared ahead.")] = 3,
     stall_timeout: Annotated[float, typer.Option(help="Seconds until a stall is an error.")] = 300,
@@ -160,7 +161,7 @@ _SAME_NAME = (
     "model", "steps", "samples", "passes", "batch_size", "accumulate", "seed", "loss",
     "precision", "lr", "min_lr", "warmup", "decay", "decay_shape", "weight_decay", "eps", "ema",
     "patch_dropout", "context_length", "freeze_batchnorm", "grad_checkpointing", "compile",
-    "window_shards", "max_bad_fraction", "workers", "prefetch", "device", "log_every",
+    "window_shards", "max_bad_fraction", "threads", "workers", "prefetch", "device", "log_every",
     "save_every", "save_minutes", "keep", "tensorboard",
 )
 # fmt: on

@@ -126,7 +126,9 @@ class EvalConfig:
 class TrainConfig:
     """One run. Exactly one of `steps`, `samples` and `passes` says how long it is.
 
-    `batch_size` is the number of pairs of one step over all ranks and micro-batches.
+    `batch_size` is the number of pairs of one step over all ranks and micro-batches. `threads` is
+    torch's on a CPU (None: $OMP_NUM_THREADS, else all cores but one, which is left to a worker);
+    another number of them rounds differently, another number of workers does not.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -161,6 +163,7 @@ class TrainConfig:
     compile: bool = False
     evaluation: EvalConfig = field(default_factory=EvalConfig, metadata=_EXECUTION)
     device: str = field(default="auto", metadata=_EXECUTION)
+    threads: int | None = field(default=None, metadata=_EXECUTION)
     workers: int = field(default=1, metadata=_EXECUTION)
     prefetch: int = field(default=3, metadata=_EXECUTION)
     stall_timeout_s: float = field(default=300.0, metadata=_EXECUTION)
@@ -205,6 +208,8 @@ class TrainConfig:
         for name in ("workers", "save_every", "save_minutes", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.seed >= 2**63 or (self.threads is not None and self.threads < 1):
+            raise ConfigError("seed must be below 2^63, and threads at least 1")
         if self.batch_size < 2:
             raise ConfigError("a contrastive loss needs a batch of at least 2 pairs")
 

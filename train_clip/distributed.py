@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from lesstext.devices import n_cores
 from train_clip.errors import ConfigError
 
 # Other ranks wait this long while rank 0 indexes, evaluates or saves.
@@ -73,6 +74,16 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
     yield Ranks(dist.get_rank(), world, chosen, dist.new_group(backend="gloo", timeout=_PATIENCE))
+
+
+def set_threads(device: torch.device, threads: int | None) -> None:
+    """Choose torch's CPU threads: two of them beside a busy worker are far slower than one."""
+    if device.type != "cpu":
+        return
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, n_cores() - 1)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def pick_device(device: str, local_rank: int) -> torch.device:

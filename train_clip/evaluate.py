@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attr_builder.outcomes import EvalSet, Predictions, compute_metrics
-from attr_builder.sources import SourceItem, open_source, parse_classes
-from attr_builder.zeroshot import build_classifier, classify, prompt_templates
+from attr_builder.evalsets import OpenedSet, open_any
+from attr_builder.sources import SourceItem, parse_classes
+from attr_builder.zeroshot import (
+    EvalSet,
+    Metrics,
+    Predictions,
+    build_classifier,
+    classify,
+    compute_metrics,
+    prompt_templates,
+)
 from lesstext.files import atomic_path, write_text
 from lesstext.images import decode
 from lesstext.specs import expand_specs
@@ -44,7 +53,7 @@ class Evaluator:
     def __init__(self, config: EvalConfig, bundle: ModelBundle, device: torch.device) -> None:
         self._config, self._bundle, self._device = config, bundle, device
         self._model: torch.nn.Module | None = None
-        self._sets: dict[str, EvalSet] | None = None
+        self._sets: dict[str, OpenedSet] | None = None
         self._captioned: CaptionedImages | None = None
 
     @property
@@ -72,25 +81,21 @@ class Evaluator:
         return self._model.eval()
 
     def _zeroshot(self, model: Any, values: dict[str, Any], outcomes: Outcomes) -> None:
-        config, bundle = self._config, self._bundle
-        classes = parse_classes(config.classes)
         if self._sets is None:
-            self._sets = _open_sets(config)
-        source_classes = classes or parse_classes("imagenet")
-        assert source_classes is not None
-        templates = prompt_templates(config.templates)
+            self._sets = open_sets(self._config)
+        classes = self._sets["clean"].classes
+        templates = prompt_templates(self._config.templates)
         classifier = build_classifier(
-            model, bundle.tokenizer, source_classes.names, templates, self._device
+            model, self._bundle.tokenizer, classes.names, templates, self._device
         )
         preprocess = evaluation_transform(model)
         clean: Predictions | None = None
-        for name, images in self._sets.items():
-            answers = classify(model, preprocess, images, classifier, device=self._device)
-            metrics = compute_metrics(answers, source_classes, clean)
-            values.update(_flatten(name, metrics))
+        for name, opened in self._sets.items():
+            answers = classify(model, preprocess, opened.images, classifier, device=self._device)
+            values.update(_flatten(name, compute_metrics(answers, classes, clean)))
             outcomes[f"{name}_right"] = answers.right
             outcomes[f"{name}_item"] = np.array(answers.clusters)
-            clean = answers if name == "clean" else clean
+            clean = answers
 
     def _retrieval(self, model: Any, values: dict[str, Any], outcomes: Outcomes) -> None:
         if self._captioned is None:
@@ -195,6 +200,25 @@ def spaced(size: int, limit: int | None) -> list[int]:
     return [size * i // limit for i in range(limit)]
 
 
+def open_sets(config: EvalConfig) -> dict[str, OpenedSet]:
+    """The clean set and its attacked twin; raises SourceError, or ConfigError for no twins."""
+    classes = parse_classes(config.classes)
+    labels = None if config.labels is None else Path(config.labels)
+    clean = open_any(str(config.zeroshot), classes, labels)
+    chosen = spaced(len(clean.images.items), config.limit)
+    wanted = {clean.images.clusters[row] for row in chosen}
+    sets = {"clean": OpenedSet(_rows(clean.images, chosen), clean.classes)}
+    if config.attacked is not None:
+        twin = open_any(config.attacked, classes or clean.classes, labels)
+        if twin.classes != clean.classes:
+            raise ConfigError(f"{config.attacked} and {config.zeroshot} have different classes")
+        rows = [row for row, photo in enumerate(twin.images.clusters) if photo in wanted]
+        if not rows:
+            raise ConfigError(f"{config.attacked} shows none of the photos of {config.zeroshot}")
+        sets["attacked"] = OpenedSet(_rows(twin.images, rows), twin.classes)
+    return sets
+
+
 class _Some(Sequence[SourceItem]):
     """Some items of a source, read when asked for."""
 
@@ -208,27 +232,26 @@ class _Some(Sequence[SourceItem]):
         return self._items[self._chosen[index]]
 
 
-def _open_sets(config: EvalConfig) -> dict[str, EvalSet]:
-    sets = {}
-    labels = None if config.labels is None else Path(config.labels)
-    for name, spec in (("clean", config.zeroshot), ("attacked", config.attacked)):
-        if spec is None:
-            continue
-        source = open_source(spec, classes=parse_classes(config.classes), labels=labels)
-        chosen = spaced(len(source), config.limit)
-        keys = [source.keys[i] for i in chosen]
-        sets[name] = EvalSet.plain(_Some(source, chosen), keys)
-    return sets
+def _rows(images: EvalSet, rows: Sequence[int]) -> EvalSet:
+    return EvalSet(
+        items=_Some(images.items, rows),
+        attack_labels=[images.attack_labels[row] for row in rows],
+        clusters=[images.clusters[row] for row in rows],
+        note=images.note,
+    )
 
 
-def _flatten(name: str, metrics: Any) -> dict[str, Any]:
-    values = {
+def _flatten(name: str, metrics: Metrics) -> dict[str, Any]:
+    values: dict[str, Any] = {
         f"{name}_top1": metrics.top1.value,
-        f"{name}_top5": metrics.top5.value,
         f"{name}_mean_per_class_recall": metrics.mean_per_class_recall,
         f"{name}_n": metrics.n,
         f"{name}_failed": metrics.n_failed,
     }
+    if not math.isnan(metrics.top5.value):
+        values[f"{name}_top5"] = metrics.top5.value
+    if metrics.drop is not None:
+        values[f"{name}_drop"] = metrics.drop.value
     if metrics.attack_success is not None:
         values[f"{name}_attack_success"] = metrics.attack_success.value
     return values

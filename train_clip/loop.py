@@ -16,7 +16,7 @@ from lesstext.files import ensure_writable, write_text
 from train_clip.checkpoint import seed_step
 from train_clip.config import TrainConfig
 from train_clip.data import open_data, prepare_data
-from train_clip.distributed import join_ranks
+from train_clip.distributed import join_ranks, set_threads
 from train_clip.errors import DataError, Interrupted, NonFiniteError
 from train_clip.loader import Batch
 from train_clip.optim import clamp_logit_scale, gradient_norm, set_rate
@@ -38,6 +38,7 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
     Raises UsageError for a run that cannot be meant, TrainError for one that cannot go on.
     """
     with join_ranks(config.device) as ranks:
+        set_threads(ranks.device, config.threads)
         if ranks.is_main:
             ensure_writable(out)
             prepare_data(config, out)

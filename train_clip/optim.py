@@ -15,7 +15,7 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 def build_optimizer(config: TrainConfig, model: torch.nn.Module) -> torch.optim.AdamW:
-    """AdamW, fused on CUDA; gains, biases and the logit scale are not decayed (as open_clip)."""
+    """Fused AdamW; gains, biases and the logit scale are not decayed (as in open_clip)."""
     decayed: list[Tensor] = []
     free: list[Tensor] = []
     for name, parameter in model.named_parameters():
@@ -24,10 +24,7 @@ def build_optimizer(config: TrainConfig, model: torch.nn.Module) -> torch.optim.
         {"params": free, "weight_decay": 0.0},
         {"params": decayed, "weight_decay": config.weight_decay},
     ]
-    on_cuda = next(model.parameters()).is_cuda
-    return torch.optim.AdamW(
-        groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=on_cuda or None
-    )
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 def is_free_of_decay(name: str, parameter: Tensor) -> bool:

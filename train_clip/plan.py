@@ -34,9 +34,9 @@ class SourcePlan:
         self.digest: str = meta["digest"]
         self.counts: NDArray[np.int64] = np.array(meta["counts"], dtype=np.int64)
         self.ends: NDArray[np.int64] = np.cumsum(self.counts)
-        self.spans: NDArray[np.int64] = np.load(folder / "spans.npy", mmap_mode="r")
-        self._key_bytes = np.load(folder / "key_bytes.npy", mmap_mode="r")
-        self._key_ends = np.load(folder / "key_ends.npy", mmap_mode="r")
+        self.spans: NDArray[np.int64] = map_array(folder / "spans.npy")
+        self._key_bytes = map_array(folder / "key_bytes.npy")
+        self._key_ends = map_array(folder / "key_ends.npy")
         self._regions = RegionStore.open(folder)
 
     @property
@@ -108,7 +108,7 @@ class RegionStore:
         names = ("region_points.npy", "region_ends.npy", "region_sample_ends.npy")
         if not (folder / names[0]).exists():
             return None
-        return cls(*(np.load(folder / name, mmap_mode="r") for name in names))
+        return cls(*(map_array(folder / name) for name in names))
 
     @staticmethod
     def save(folder: Path, samples: Sequence[Sequence[Sequence[float]]]) -> None:
@@ -126,6 +126,11 @@ class RegionStore:
         starts = [int(self._polygon_ends[p - 1]) if p else 0 for p in range(first, last)]
         ends = self._polygon_ends[first:last]
         return [np.array(self._points[s:e]) for s, e in zip(starts, ends, strict=True)]
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """A `.npy` in memory-mapped form, as a plain array (np.memmap's own indexing is slow)."""
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
