@@ -42,6 +42,7 @@ class Counters:
     bad: int = 0
     text_hidden: int = 0
     train_s: float = 0.0
+    wait_s: float = 0.0
     adjustments: dict[tuple[int, int], int] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +200,24 @@ def _parse_toml(text: str) -> Any:
 
 
 def _run(config: ComparisonConfig, arm: str, seed: int, out: Path) -> FinishedRun:
-    from dataclasses import replace
-
     from train_clip.loop import train
 
     folder = out / arm / f"seed{seed}"
-    log.info("arm %s, seed %d: %s", arm, seed, folder)
-    train(replace(config.arms[arm], seed=seed), folder)
+    wanted = replace(config.arms[arm], seed=seed)
+    if not _is_finished(folder, wanted):
+        log.info("arm %s, seed %d: %s", arm, seed, folder)
+        train(wanted, folder)
     return load_run(arm, seed, folder)
+
+
+def _is_finished(folder: Path, wanted: TrainConfig) -> bool:
+    """Whether the folder holds the result of exactly this run, evaluation included."""
+    if not (folder / "result.json").exists():
+        return False
+    stored = TrainConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+    if wanted.samples is not None:
+        wanted = wanted.resolve_steps(0)
+    return stored == wanted
 
 
 def _check_same_start(runs: Sequence[FinishedRun]) -> None:

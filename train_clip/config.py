@@ -300,7 +300,10 @@ def _build(kind: type, values: dict[str, Any]) -> Any:
     missing = [name for name in required if name not in values]
     if missing:
         raise ConfigError(f"missing settings: {', '.join(missing)}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise ConfigError(f"a setting of {kind.__name__} has the wrong type: {error}") from error
 
 
 def _is_required(f: Field[Any]) -> bool:

@@ -73,9 +73,10 @@ def prepare_data(config: TrainConfig, out: Path) -> RunData:
     `max_bad_fraction` and for sources from which nothing is left.
     """
     expanded = [expand_specs([source.data]) for source in config.sources]
+    cache = Path(config.cache) if config.cache else default_cache()
     for shards in expanded:
         refuse_output_in_input(out, shards)
-    cache = Path(config.cache) if config.cache else default_cache()
+        refuse_output_in_input(cache, shards)
     for source, shards, folder in zip(
         config.sources, expanded, plan_folders(config, out), strict=True
     ):

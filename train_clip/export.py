@@ -27,7 +27,11 @@ def export_folder(bundle: ModelBundle, weights: dict[str, Any], folder: Path) ->
     tensors = {name: _plain(value) for name, value in weights.items()}
     with atomic_path(folder / SAFE_WEIGHTS) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
-    write_text(folder / CONFIG_FILE, config_text(bundle.model_cfg, bundle))
+    if hasattr(
+        bundle.tokenizer, "save_pretrained"
+    ):  # a Hugging Face tokenizer, not open_clip's own
+        bundle.tokenizer.save_pretrained(str(folder))
+    write_text(folder / CONFIG_FILE, config_text(bundle))
     return folder
 
 

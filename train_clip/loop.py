@@ -44,12 +44,27 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
             prepare_data(config, out)
         ranks.barrier()
         data = open_data(config, out)
-        config = config.resolve_steps(data.n_usable)
+        config = _count_steps(config, data.n_usable)
         run = Run.open(config, out, data, ranks)
         try:
             return _train(run)
         finally:
             run.close()
+
+
+def _count_steps(config: TrainConfig, n_usable: int) -> TrainConfig:
+    """Turn --samples or --passes into steps, and say so."""
+    resolved = config.resolve_steps(n_usable)
+    if config.steps is None:
+        given = f"--samples {config.samples}" if config.samples else f"--passes {config.passes:g}"
+        log.info(
+            "%s: %d steps of %d pairs (the sources hold %d usable samples)",
+            given,
+            resolved.n_steps,
+            config.batch_size,
+            n_usable,
+        )
+    return resolved
 
 
 def _train(run: Run) -> dict[str, Any]:
@@ -161,6 +176,7 @@ def _finish(run: Run) -> dict[str, Any]:
             "bad_samples": run.counters.bad,
             "text_hidden": run.counters.text_hidden,
             "train_s": round(run.counters.train_s, 3),
+            "wait_s": round(run.counters.wait_s, 3),
             "initial_weights": run.initial_weights,
             "final_weights": run.final_weights(),
             "data_digests": run.data.digests,

@@ -125,10 +125,12 @@ def is_own_model(name: str) -> bool:
     return name in OWN_MODELS
 
 
-def config_text(model_cfg: dict[str, Any], bundle: ModelBundle) -> str:
+def config_text(bundle: ModelBundle) -> str:
     """`open_clip_config.json` for a folder that open_clip loads as `local-dir:`."""
-    preprocess = {"mean": list(bundle.mean), "std": list(bundle.std)}
-    return json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}, indent=2)
+    visual: Any = bundle.model.visual
+    names = ("mean", "std", "interpolation", "resize_mode")
+    preprocess = {name: visual.preprocess_cfg[name] for name in names}
+    return json.dumps({"model_cfg": bundle.model_cfg, "preprocess_cfg": preprocess}, indent=2)
 
 
 def _suggestion(name: str) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 
 def print_result(result: dict[str, Any], out: Path) -> None:
     """Print steps, the repetition ledger, the metrics and how to load the model."""
-    speed = result["samples"] / result["train_s"] if result["train_s"] else 0.0
+    seconds = result["train_s"] or 1e-9
     print(
         f"step == N: {result['step']} == {result['n_steps']}; {result['samples']} samples at "
-        f"{speed:.0f} samples/s, {result['bad_samples']} bad samples replaced"
+        f"{result['samples'] / seconds:.0f} samples/s, data wait {result['wait_s'] / seconds:.1%}; "
+        f"{result['bad_samples']} bad samples replaced"
     )
     for entry in result["ledger"]:
         print(

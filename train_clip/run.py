@@ -162,6 +162,7 @@ class Run:
     def report(self, step: int, loss: float, norm: float, step_s: float, wait_s: float) -> None:
         """Tell the log files and the live line about a finished step."""
         self.counters.train_s += step_s
+        self.counters.wait_s += wait_s
         rate = self.optimizer.param_groups[0]["lr"]
         self._live.show(step, loss, rate, step_s, wait_s)
         finished = step + 1
