@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,28 +24,36 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; 1 for a run that failed, 2 for wrong use."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for chatty in ("root", "open_clip", "httpx"):
-        logging.getLogger(chatty).addFilter(_quiet)
+    """Entry point: errors that we raise on purpose become one line and an exit code."""
+    handler = _Stderr()
+    handler.addFilter(_is_ours)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
-        app(standalone_mode=True)
-    except UsageError as error:
-        _fail(error, 2)
-    except LesstextError as error:
-        _fail(error, 1)
+        app()
+    except (LesstextError, OSError) as error:
+        print(f"train-clip: error: {error}", file=sys.stderr, flush=True)
+        sys.exit(_exit_code(error))
 
 
-def _quiet(record: logging.LogRecord) -> bool:
-    """Drop what open_clip logs through the root logger."""
-    return not (record.name == "root" and "open_clip" in record.pathname)
+class _Stderr(logging.Handler):
+    """Log to what stderr is at the time, so that lines appear above a live line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
-def _fail(error: LesstextError, code: int) -> None:
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Leave out what open_clip and others tell through the root logger below an error."""
+    ours = record.name.startswith(("train_clip", "attr_builder", "lesstext"))
+    return ours or (record.levelno >= logging.WARNING and "open_clip" not in record.pathname)
+
+
+def _exit_code(error: Exception) -> int:
     from train_clip.errors import Interrupted
 
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    sys.exit(143 if isinstance(error, Interrupted) else code)
+    if isinstance(error, Interrupted):
+        return 128 + signal.SIGTERM
+    return 2 if isinstance(error, UsageError) else 1
 
 
 _DATA = "Shards: folder, glob, brace list, `::` list, @file or URL; repeat for several sources."
@@ -52,7 +61,7 @@ _WEIGHTS = "raw, averaged, or auto (averaged where kept)."
 _EACH = "One for all --data, or one per --data in order"
 
 
-@app.command()
+@app.command(epilog="Example: `train-clip train --data shards/ --steps 300 --out run/`")
 def train(
     data: Annotated[list[str], typer.Option(help=_DATA)],
     out: Annotated[Path, typer.Option(help="The run's folder; a rerun goes on from there.")],
@@ -230,7 +239,7 @@ def _config(values: dict[str, Any], sources: tuple[SourceConfig, ...]) -> Any:
     )
 
 
-@app.command()
+@app.command(epilog="Example: `train-clip compare arms.toml --out comparison/`")
 def compare(
     config: Annotated[Path, typer.Argument(help="TOML: seeds, [common], one [arms.NAME] each.")],
     out: Annotated[Path, typer.Option(help="Folder for runs, table, curves and page.")],
@@ -244,7 +253,7 @@ def compare(
     print(f"page: {out / PAGE}")
 
 
-@app.command()
+@app.command(epilog="Example: `train-clip evaluate run/ --retrieval shards/`")
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt file, or a run (its latest).")],
     retrieval: Annotated[str | None, typer.Option(help="Shards with captions.")] = None,
@@ -278,7 +287,7 @@ def evaluate(
     print_evaluation(found)
 
 
-@app.command()
+@app.command(epilog="Example: `train-clip export run/ --out model/`")
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt file, or a run (its latest).")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],

@@ -6,7 +6,6 @@ import hashlib
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lesstext.errors import ShardError, UsageError
@@ -126,9 +125,19 @@ def test_the_digest_knows_data_from_data(shards: Path, tmp_path: Path) -> None:
     assert first != prepare_data(make_config(shards), tmp_path / "c").digests
 
 
-def test_shards_given_by_url_are_fetched_once(shards: Path, tmp_path: Path) -> None:
-    spec = f"file://{shards}"
-    (plan,) = prepare_data(make_config(spec, cache=str(tmp_path / "cache")), tmp_path / "a").plans
-    assert plan.size == 40
-    assert all(Path(path).parent == tmp_path / "cache" / "shards" for path in plan.paths)
-    assert np.array_equal(plan.counts, [12, 7, 9, 12])
+def test_shards_given_by_url_are_fetched_until_they_change(shards: Path, tmp_path: Path) -> None:
+    config = make_config(f"file://{shards}", cache=str(tmp_path / "cache"))
+    fetched = tmp_path / "cache" / "shards"
+    (plan,) = prepare_data(config, tmp_path / "a").plans
+    assert plan.counts.tolist() == [12, 7, 9, 12]
+    assert all(Path(path).parent == fetched for path in plan.paths)
+    prepare_data(config, tmp_path / "b")
+    assert len(list(fetched.iterdir())) == 4
+    write_shards(shards, (12, 7, 9, 11))
+    (plan,) = prepare_data(config, tmp_path / "c").plans
+    assert plan.counts.tolist() == [12, 7, 9, 11]
+
+
+def test_the_cache_may_not_lie_in_the_input(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="inside the input folder"):
+        prepare_data(make_config(shards, cache=str(shards / "cache")), tmp_path / "run")
