@@ -129,7 +129,7 @@ class LiveLine:
         mean_s = took / len(self._recent)
         left_s = round(mean_s * (self._n_steps - step - 1))
         return (
-            f"step {step + 1}/{self._n_steps}  loss {loss:.4f}  lr {rate:.2e}  "
-            f"{self._batch_size / mean_s:.0f} samples/s  data wait {waited / took:.1%}  "
+            f"step {step + 1}/{self._n_steps}  loss {loss:.3f}  lr {rate:.1e}  "
+            f"{self._batch_size / mean_s:.0f} samples/s  data wait {waited / took:.0%}  "
             f"ETA {left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
         )
