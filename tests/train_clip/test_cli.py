@@ -12,11 +12,12 @@ import open_clip
 import pytest
 import torch
 
-from tests.train_clip.conftest import write_shards
+from tests.train_clip.conftest import make_config, write_shards
 from tests.train_clip.runs import ROOT, newest, rows
 from train_clip import cli
 from train_clip.config import TrainConfig
-from train_clip.models import OWN_MODELS
+from train_clip.loop import train
+from train_clip.models import OWN_MODELS, build_model
 
 NANO = ["--model", "nano", "--batch-size", "8", "--workers", "0", "--device", "cpu"]
 
@@ -154,14 +155,15 @@ def test_a_spec_that_matches_nothing(
 
 
 def test_every_own_model_trains_a_step(shards: Path, tmp_path: Path) -> None:
-    from tests.train_clip.conftest import make_config
-    from train_clip.loop import train
-
     assert OWN_MODELS == ("small", "tiny", "tiny-vit")
     for name in ("tiny", "tiny-vit"):
         result = train(make_config(shards, model=name, steps=1, batch_size=4), tmp_path / name)
         assert result["updates"] == 1
         open_clip.create_model(f"local-dir:{result['model_folder']}")
+    small = build_model(make_config(shards, model="small"))
+    with torch.no_grad():
+        features = small.model.encode_image(torch.zeros(1, 3, small.image_px, small.image_px))  # type: ignore[operator]
+    assert (small.image_px, features.shape) == (128, (1, 384))
 
 
 def test_on_real_photos(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
