@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -62,11 +63,13 @@ class _LiveWatcher:
 
         columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"))
         rate = TextColumn("{task.fields[rate]:.1f} images/s")
+        busy = TextColumn("{task.fields[busy]}")
         from rich.console import Console
 
-        self._progress = Progress(*columns, rate, Remaining(), console=Console(stderr=True))
-        self._task = self._progress.add_task("", total=n_shards, rate=0.0)
+        self._progress = Progress(*columns, rate, Remaining(), busy, console=Console(stderr=True))
+        self._task = self._progress.add_task("", total=n_shards, rate=0.0, busy="")
         self._n_samples, self._start = 0, time.monotonic()
+        self._reports: list[ShardReport] = []
 
     def __enter__(self) -> _LiveWatcher:
         self._progress.start()
@@ -81,7 +84,8 @@ class _LiveWatcher:
         self._progress.update(self._task, rate=self._n_samples / elapsed)
 
     def report(self, report: ShardReport) -> None:
-        self._progress.advance(self._task)
+        self._reports.append(report)
+        self._progress.update(self._task, advance=1, busy=busy_stages(self._reports))
         if report.error is not None or report.problems:
             self._progress.console.print(describe(report), markup=False, highlight=False)
 
@@ -93,6 +97,20 @@ def describe(report: ShardReport) -> str:
     counts = ", ".join(f"{n} {status}" for status, n in report.counts.items()) or "no samples"
     damage = f"; DAMAGED: {'; '.join(report.problems)}" if report.problems else ""
     return f"shard {report.shard}: {counts}{damage}"
+
+
+def busy_stages(reports: Sequence[ShardReport]) -> str:
+    """Which share of the workers' time each stage was busy, the busiest first.
+
+    Helper processes count beside their worker, so the shares may add up to more than 100%.
+    """
+    seconds: Counter[str] = Counter()
+    for report in reports:
+        seconds.update(report.seconds)
+    total = seconds.pop("total", 0.0)
+    if not total:
+        return ""
+    return ", ".join(f"{stage} {spent / total:.0%}" for stage, spent in seconds.most_common())
 
 
 def print_plan(plan: Plan) -> None:
@@ -113,6 +131,8 @@ def print_summary(summary: ScoreSummary) -> None:
     for status, n in counts.items():
         if status != "ok":
             print(f"  {status}: {n}")
+    if busy := busy_stages(summary.reports):
+        print(f"busy: {busy}")
     _print_names("damaged shards (what could be read is kept)", summary.damaged)
     _print_names("failed shards", summary.failed)
 
