@@ -30,69 +30,79 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")]
 SetDir = Annotated[Path, typer.Argument(help="Folder of a built set.", metavar="DIR")]
 
 
+SourceSpec = Annotated[
+    str,
+    typer.Argument(
+        help="ImageFolder, flat ILSVRC folder (with --labels), parquet, or tar shards.",
+        metavar="SOURCE",
+    ),
+]
+NewSet = Annotated[Path, typer.Option("--out", help="Folder for the set; never inside SOURCE.")]
+Preset = Annotated[str, typer.Option(help="paper or visible.")]
+Controls = Annotated[str, typer.Option(help="Any of none,correct,nonsense, separated by commas.")]
+Strategy = Annotated[
+    str | None, typer.Option(help="Wrong class: paper, random, similar, or map:FILE.")
+]
+Attacks = Annotated[
+    int, typer.Option(min=1, help="Distinct wrong classes, one attacked image for each.")
+]
+Seed = Annotated[int, typer.Option(help="Decides places and drawn classes, with the key.")]
+Formats = Annotated[
+    str, typer.Option("--format", help="imagefolder,webdataset,parquet: one or more.")
+]
+Placement = Annotated[
+    str | None, typer.Option(help="crop, image (both vary by seed), or X,Y in pixels.")
+]
+Size = Annotated[str | None, typer.Option(help="50px, or 10% of the shorter side; shrinks to fit.")]
+MinSize = Annotated[
+    float | None, typer.Option(help="Smallest text, as a share of the shorter side (0.06).")
+]
+Fit = Annotated[bool | None, typer.Option("--fit/--no-fit", help="Wrap and shrink text to fit.")]
+Color = Annotated[str | None, typer.Option(help="CSS colour, or auto.")]
+When = Annotated[str | None, typer.Option(help="never, auto or always.")]
+MinContrast = Annotated[
+    float | None, typer.Option(help="WCAG contrast below which auto strokes or boxes.")
+]
+Font = Annotated[str | None, typer.Option(help="Font file. [Liberation Sans]")]
+Encoding = Annotated[str | None, typer.Option(help="jpeg or png.")]
+Quality = Annotated[int | None, typer.Option(help="JPEG quality, 1 to 100.")]
+TextModel = Annotated[str, typer.Option(help="open_clip model for --strategy similar.")]
+TextPretrained = Annotated[str, typer.Option(help="Its weights: tag, or path of a checkpoint.")]
+ChunkSize = Annotated[int, typer.Option(min=1, help="Images per unit of work, and per shard.")]
+
+
 @app.command(
     epilog="Example: `attr-builder build imagenet/val --out attr/ --preset visible "
     "--controls none,correct,nonsense --workers 8`"
 )
 def build(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="ImageFolder, flat ILSVRC folder (with --labels), parquet, or tar shards.",
-            metavar="SOURCE",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the set; never inside SOURCE.")],
-    preset: Annotated[str, typer.Option(help="paper or visible.")] = "visible",
-    controls: Annotated[
-        str, typer.Option(help="Any of none,correct,nonsense, separated by commas.")
-    ] = "",
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="Wrong class: paper, random, similar, or map FILE as `map:FILE`."),
-    ] = None,
-    attacks_per_image: Annotated[
-        int, typer.Option(min=1, help="Distinct wrong classes, one attacked image for each.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Decides places and drawn classes, with the key.")] = 0,
-    formats: Annotated[
-        str, typer.Option("--format", help="imagefolder,webdataset,parquet: one or more.")
-    ] = "imagefolder",
+    source: SourceSpec,
+    out: NewSet,
+    preset: Preset = "visible",
+    controls: Controls = "",
+    strategy: Strategy = None,
+    attacks_per_image: Attacks = 1,
+    seed: Seed = 0,
+    formats: Formats = "imagefolder",
     classes: Classes = None,
     labels: Labels = None,
     workers: Workers = 1,
-    placement: Annotated[
-        str | None, typer.Option(help="crop, image (both vary by seed), or X,Y in pixels.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="50px, or 10% of the shorter side; shrinks to fit.")
-    ] = None,
-    min_size: Annotated[
-        float | None, typer.Option(help="Smallest text, as a share of the shorter side (0.06).")
-    ] = None,
-    fit: Annotated[
-        bool | None, typer.Option("--fit/--no-fit", help="Wrap and shrink text to fit.")
-    ] = None,
-    color: Annotated[str | None, typer.Option(help="CSS colour, or auto.")] = None,
-    stroke: Annotated[str | None, typer.Option(help="never, auto or always.")] = None,
-    stroke_color: Annotated[str | None, typer.Option(help="CSS colour, or auto.")] = None,
-    box: Annotated[str | None, typer.Option(help="never, auto or always.")] = None,
-    box_color: Annotated[str | None, typer.Option(help="CSS colour, or auto.")] = None,
-    min_contrast: Annotated[
-        float | None, typer.Option(help="WCAG contrast below which auto strokes or boxes.")
-    ] = None,
-    font: Annotated[str | None, typer.Option(help="Font file. [Liberation Sans]")] = None,
-    encoding: Annotated[str | None, typer.Option(help="jpeg or png.")] = None,
-    quality: Annotated[int | None, typer.Option(help="JPEG quality, 1 to 100.")] = None,
-    text_model: Annotated[
-        str, typer.Option(help="open_clip model for --strategy similar.")
-    ] = "ViT-B-32",
-    text_pretrained: Annotated[
-        str, typer.Option(help="Its weights: tag, or path of a checkpoint.")
-    ] = "openai",
-    chunk_size: Annotated[
-        int, typer.Option(min=1, help="Images per unit of work, and per shard.")
-    ] = 250,
+    placement: Placement = None,
+    size: Size = None,
+    min_size: MinSize = None,
+    fit: Fit = None,
+    color: Color = None,
+    stroke: When = None,
+    stroke_color: Color = None,
+    box: When = None,
+    box_color: Color = None,
+    min_contrast: MinContrast = None,
+    font: Font = None,
+    encoding: Encoding = None,
+    quality: Quality = None,
+    text_model: TextModel = "ViT-B-32",
+    text_pretrained: TextPretrained = "openai",
+    chunk_size: ChunkSize = 250,
 ) -> None:
     """Write a wrong class's name on every image; a second run does only what is missing.
 
@@ -101,41 +111,16 @@ def build(
     images failed; they have rows with a reason in the manifest.
     """
     from attr_builder import commands
-    from attr_builder.presets import make_recipe
 
-    name, _, map_file = (strategy or "").partition(":")
-    recipe = make_recipe(
-        preset,
-        {
-            "strategy": name or None,
-            "controls": commands.split_names(controls),
-            "attacks_per_image": attacks_per_image,
-            "seed": seed,
-        },
-        {
-            "placement": placement,
-            "size": size,
-            "min_size_ratio": min_size,
-            "fit": fit,
-            "color": color,
-            "stroke": stroke,
-            "stroke_color": stroke_color,
-            "box": box,
-            "box_color": box_color,
-            "min_contrast": min_contrast,
-            "font": font,
-            "encoding": encoding,
-            "quality": quality,
-        },
-    )
+    given = dict(locals())
     request = commands.BuildRequest(
         source=source,
         out=out,
-        recipe=recipe,
+        recipe=commands.make_recipe_from(given),
         formats=commands.parse_formats(formats),
         classes=classes,
         labels=labels,
-        map_file=Path(map_file) if map_file else None,
+        map_file=commands.map_file(strategy),
         text_model=text_model,
         text_pretrained=text_pretrained,
         workers=workers,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attr_builder.errors import UsageError
-from attr_builder.presets import Recipe
+from attr_builder.presets import Recipe, make_recipe
 from attr_builder.writers import FORMATS, Format
 
 if TYPE_CHECKING:
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from attr_builder.fonts import FontFile
 
 Progress = Callable[[int, int], None]
+_RENDER_OPTIONS = (
+    "placement",
+    "size",
+    "fit",
+    "color",
+    "stroke",
+    "stroke_color",
+    "box",
+    "box_color",
+    "min_contrast",
+    "font",
+    "encoding",
+    "quality",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +87,25 @@ def build(request: BuildRequest) -> int:
         for line in statistics.failed_keys:
             print(f"  {line}")
     return 1 if statistics.n_failed else 0
+
+
+def make_recipe_from(given: Mapping[str, Any]) -> Recipe:
+    """The recipe that the options of `attr-builder build` ask for, by the options' names."""
+    strategy, _, _ = (given["strategy"] or "").partition(":")
+    changes = {
+        "strategy": strategy or None,
+        "controls": split_names(given["controls"]),
+        "attacks_per_image": given["attacks_per_image"],
+        "seed": given["seed"],
+    }
+    render = {name: given[name] for name in _RENDER_OPTIONS}
+    return make_recipe(given["preset"], changes, {**render, "min_size_ratio": given["min_size"]})
+
+
+def map_file(strategy: str | None) -> Path | None:
+    """FILE of `--strategy map:FILE`."""
+    _, _, name = (strategy or "").partition(":")
+    return Path(name) if name else None
 
 
 def verify(
