@@ -73,12 +73,12 @@ def test_a_full_disk_ends_with_a_list_and_no_partial_files(tmp_path: Path) -> No
         "score", shards, "--out", disk / "out", "--detector", "fake", "--workers", 1
     )
     done = subprocess.run(
-        on_a_small_disk(disk, 64 << 10, arguments), capture_output=True, text=True, check=False
+        on_a_small_disk(disk, 48 << 10, arguments), capture_output=True, text=True, check=False
     )
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "FAILED shard 1: cannot be written: [Errno 28] No space left" in done.stdout
+    assert "FAILED shard 1: cannot be written: [Errno 28]" in done.stdout
     files = {line[5:] for line in done.stdout.splitlines() if line.startswith("FILE ")}
     assert "out/0.parquet" in files and "out/1.parquet" not in files
     assert not any("partial" in name or "claim" in name for name in files)
