@@ -17,6 +17,7 @@ _Result = TypeVar("_Result")
 MAX_ATTEMPTS = 8
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0  # eight attempts wait a minute in all
+_LONG_PAUSE_S = 3.0  # worth telling a user who waits
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PERMANENT_ERRNO = frozenset(
@@ -50,7 +51,8 @@ def retrying(what: str, action: Callable[[], _Result]) -> _Result:
             if attempt == MAX_ATTEMPTS:
                 raise StorageError(f"{what}: {_text(error)} ({attempt} attempts)") from error
             pause_s = _pause_s(attempt)
-            _log.info("%s: %s; trying again in %.1f s", what, _text(error), pause_s)
+            level = logging.INFO if pause_s < _LONG_PAUSE_S else logging.WARNING
+            _log.log(level, "%s: %s; trying again in %.0f s", what, _text(error), pause_s)
         time.sleep(pause_s)
     raise AssertionError("the last attempt returns or raises")
 
@@ -94,7 +96,7 @@ def _status(error: BaseException) -> int | None:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
         names = ("status", "status_code", "code")
-        values = [getattr(place, name, None) for place in (error, response) for name in names]
+        values = (getattr(place, name, None) for place in (error, response) for name in names)
         status = next((value for value in values if isinstance(value, int)), None)
     return status if isinstance(status, int) and 100 <= status < 600 else None
 
