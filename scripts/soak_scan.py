@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--helpers", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` would have it ignored
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         n_shards = make_shards(root / "in", options.samples)
