@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lesstext.ahead import Ahead
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
 from lesstext.fetching import fetch, resolve
 from lesstext.retrying import retrying
@@ -96,14 +97,27 @@ def fetched(source: ShardSource) -> Iterator[LocalShard]:
     if source.is_local:
         yield LocalShard(Path(source.location))
         return
+    with _ahead.fetched(source) as shard:
+        yield shard
+
+
+def fetch_ahead(source: ShardSource | None, *, keep: ShardSource) -> None:
+    """Begin to fetch a remote shard for `fetched`, which comes after `keep` in this process."""
+    _ahead.begin(source if source is not None and source.is_url else None, keep)
+
+
+@contextmanager
+def _fetch(source: ShardSource) -> Iterator[LocalShard]:
     with scratch_folder() as folder:
         path = folder / "shard.tar"
         if source.location.startswith(_PIPE):
             _fetch_from_command(source, path)
-            etag = None
+            yield LocalShard(path)
         else:
-            etag = _fetch_from_url(source, path)
-        yield LocalShard(path, etag)
+            yield LocalShard(path, _fetch_from_url(source, path))
+
+
+_ahead = Ahead(_fetch)
 
 
 @contextmanager

@@ -168,8 +168,14 @@ def leaks(seen: set[psutil.Process], shared_before: set[str], out: Path) -> list
 
 
 def shared_memory() -> set[str]:
-    """Named semaphores and shared memory of this machine."""
-    return {path.name for path in Path("/dev/shm").iterdir()}
+    """Named semaphores and shared memory of this machine that no living process has mapped."""
+    names = {path.name for path in Path("/dev/shm").iterdir()}
+    for process in psutil.process_iter():
+        try:
+            names -= {Path(region.path).name for region in process.memory_maps()}
+        except psutil.Error:
+            continue
+    return names
 
 
 def print_moments(moments: list[Moment]) -> None:

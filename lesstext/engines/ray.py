@@ -10,6 +10,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -168,7 +169,10 @@ class _Actor:
 
     def score(self, task: ScoreTask) -> ShardReport:
         self._n_samples = 0
-        return run_task(task, self._detector, self._count, self._helpers)
+        try:
+            return run_task(task, self._detector, self._count, self._helpers)
+        except BrokenProcessPool:
+            os._exit(1)  # a helper was killed: end, and be replaced
 
     def n_samples(self) -> int:
         """Samples of the current task done so far."""

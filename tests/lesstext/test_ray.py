@@ -15,8 +15,8 @@ from lesstext.export import ExportConfig, export
 from lesstext.run import ScoreConfig, ScoreSummary, execute, plan
 from lesstext.selection import Rule, select
 from tests.lesstext.builders import encoded, picture, sample, write_tar
-from tests.lesstext.conftest import FAKE, Score
-from tests.lesstext.test_faults import contents, install_plugin
+from tests.lesstext.conftest import FAKE, Score, install_plugin
+from tests.lesstext.test_faults import contents
 
 ray = pytest.importorskip("ray", reason="the Ray tests need the extra `ray`")
 
@@ -26,7 +26,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on the path of every Ray worker, which makes the suicidal detector known."""
     folder = tmp_path_factory.mktemp("plugin")
     with pytest.MonkeyPatch.context() as patch:
-        install_plugin(folder, patch)
+        install_plugin(folder, patch, "suicidal", "tests.lesstext.test_faults")
         yield folder
 
 

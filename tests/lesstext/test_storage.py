@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from lesstext import fetching, retrying, scores
-from lesstext.errors import MissingFileError, StorageError, UsageError
+from lesstext import fetching, retrying, scores, specs
+from lesstext.engines.local import LocalEngine
+from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
 from lesstext.export import ExportConfig, export
 from lesstext.files import atomic_path, write_text
 from lesstext.report import write_report
+from lesstext.run import ScoreConfig, execute, plan
 from lesstext.selection import Rule, read_selection, select
-from lesstext.specs import expand_specs
+from lesstext.specs import ShardSource, expand_specs, fetch_ahead, fetched
 from lesstext.storage import Location, RemotePath, local_mirror, location
 from lesstext.verify import require_tables, verify_shards
 from tests.lesstext.builders import ratio_samples, write_tar
-from tests.lesstext.conftest import Score
+from tests.lesstext.conftest import FAKE, Score
 
 pytest.importorskip("moto.server", reason="the S3 tests need moto[server]")
 s3fs = pytest.importorskip("s3fs", reason="the S3 tests need s3fs")
@@ -123,16 +125,16 @@ def test_score_select_export_report_on_s3_equal_the_local_run(
 ) -> None:
     rule = Rule(max_text_area=0.05)
     results: list[dict[str, bytes]] = []
-    for out, specs in ((tmp_path / "out", str(shards)), (location(f"{folder}/out"), remote_shards)):
-        assert score(specs, out=out / "scores").exit_code == 0
+    for out, given in ((tmp_path / "out", str(shards)), (location(f"{folder}/out"), remote_shards)):
+        assert score(given, out=out / "scores").exit_code == 0
         selection = select(out / "scores", out / "keep.parquet", rule)
         assert selection.counts.kept == 9
         config = ExportConfig(
-            shards=(specs,), selection=out / "keep.parquet", out=out / "shards", workers=1
+            shards=(given,), selection=out / "keep.parquet", out=out / "shards", workers=1
         )
         assert export(config).n_samples == 9
         assert export(config).n_done_before == 3
-        write_report(out / "scores", expand_specs([specs]), out / "r.html", max_text_area=0.05)
+        write_report(out / "scores", expand_specs([given]), out / "r.html", max_text_area=0.05)
         results.append(files(out / "shards", ".tar"))
     assert results[0] == results[1] and len(results[0]) == 3
     assert b"<html" in (location(f"{folder}/out") / "r.html").read_bytes()
@@ -167,6 +169,45 @@ def test_a_done_remote_shard_is_recognised_without_fetching_it(
     s3fs.S3FileSystem().put(str(tmp_path / "other.tar"), f"{remote_shards}/b/00000.tar")
     again = score(remote_shards, out=out)
     assert again.n_done_before == 2 and again.counts == {"ok": 21}
+
+
+def test_the_next_shard_is_fetched_while_the_current_one_is_scored(
+    remote_shards: str, server: S3Server
+) -> None:
+    first, second, third = expand_specs([remote_shards])
+    fetch_ahead(second, keep=first)
+    with fetched(first):
+        pass
+    specs._ahead.begin(second, keep=second)  # begun already: nothing happens
+    with fetched(second) as shard:
+        assert shard.etag is not None and shard.path.stat().st_size > 10_000
+        path = shard.path
+    assert not path.exists() and server.requests("HEAD", f"{second.name}.tar") == 2
+    fetch_ahead(third, keep=second)
+    fetch_ahead(None, keep=second)  # never asked for: given up
+    assert not specs._ahead._begun
+    missing = ShardSource("x", f"{remote_shards}/x.tar")
+    fetch_ahead(missing, keep=second)
+    with pytest.raises(ShardError, match="shard x: cannot look up"), fetched(missing):
+        pass
+
+
+def test_local_workers_fetch_ahead_and_lose_nothing(
+    remote_shards: str, folder: str, server: S3Server, shards: Path, tmp_path: Path, score: Score
+) -> None:
+    for number in range(5):
+        s3fs.S3FileSystem().put(f"{shards}/a/00000.tar", f"{folder}/in/c/{number}.tar")
+    score(remote_shards, out=tmp_path / "calm")
+    config = ScoreConfig(
+        shards=(remote_shards,), out=location(f"{folder}/out"), detector=FAKE, workers=1
+    )
+    todo = plan(config)
+    server.faults = Faults()
+    summary = execute(config, todo, LocalEngine(todo.placements))
+    assert summary.exit_code == 0 and len(summary.reports) == 8
+    heads = [r.path for r in server.faults.log if r.method == "HEAD" and r.path.endswith(".tar")]
+    assert [heads.count(path) for path in set(heads)] == [2] * 8, "each was fetched once"
+    assert files(location(f"{folder}/out")) == files(tmp_path / "calm")
 
 
 def a_third(trouble: int, kind: str = "") -> Callable[[Request], int]:
