@@ -27,9 +27,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
     return partial(install_plugin, tmp_path, monkeypatch)
 
 
-def install_plugin(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
-) -> None:
+def install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
     """What the fixture `plugin` gives, for other scopes; `folder` holds the distribution."""
     described = folder / "site" / "plugin-1.0.dist-info"
     described.mkdir(parents=True)
