@@ -93,14 +93,15 @@ def drawn(number: int) -> bytes:
 
 def soak(command: list[str], out: Path, n_shards: int) -> list[str]:
     """One whole run; returns what was wrong."""
-    shared_before = shared_memory()
     start = time.monotonic()
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     moments: list[Moment] = []
     seen: set[psutil.Process] = set()
+    shared: set[Path] = set()
     while process.poll() is None:
         family = [process, *process.children(recursive=True)]
         seen.update(family)
+        shared |= shared_by(family)
         n_tables = len(list(out.glob("*.parquet"))) if out.exists() else 0
         elapsed_s = time.monotonic() - start
         moments.append(Moment(elapsed_s, private_memory(family), len(family), n_tables))
@@ -109,16 +110,16 @@ def soak(command: list[str], out: Path, n_shards: int) -> list[str]:
     print(f"{n_shards * SAMPLES_PER_SHARD / (time.monotonic() - start):.0f} samples/s (fake)")
     faults = [] if process.returncode == 0 else [f"the run ended with {process.returncode}"]
     faults += [] if len(find_tables(out)) == n_shards else ["tables are missing"]
-    return faults + growth(moments) + leaks(seen, shared_before, out)
+    return faults + growth(moments) + leaks(seen, shared, out)
 
 
 def interrupt(command: list[str], out: Path) -> list[str]:
     """A run that gets Ctrl-C once its first tables are there; returns what was wrong."""
-    shared_before = shared_memory()
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(out.glob("*.parquet"))) < 3:
         time.sleep(0.05)
-    family = {process, *process.children(recursive=True)}
+    family = [process, *process.children(recursive=True)]
+    shared = shared_by(family)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.wait()
@@ -129,7 +130,7 @@ def interrupt(command: list[str], out: Path) -> list[str]:
     faults = [] if process.returncode == 130 else [f"Ctrl-C gave {process.returncode}, not 130"]
     faults += [] if stop_s < MAX_STOP_S else [f"Ctrl-C took {stop_s:.1f} s"]
     faults += [] if n_whole == len(find_tables(out)) else ["Ctrl-C left a table that is not whole"]
-    return faults + leaks(family, shared_before, out)
+    return faults + leaks(set(family), shared, out)
 
 
 def private_memory(family: list[psutil.Process]) -> int:
@@ -154,10 +155,10 @@ def growth(moments: list[Moment]) -> list[str]:
     return [] if late < MAX_GROWTH * early else [f"memory grew {late / early:.2f} times"]
 
 
-def leaks(seen: set[psutil.Process], shared_before: set[str], out: Path) -> list[str]:
+def leaks(seen: set[psutil.Process], shared_seen: set[Path], out: Path) -> list[str]:
     """Processes, shared memory, semaphores and temporary files that are left."""
     alive = [p for p in seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    shared = shared_memory() - shared_before
+    shared = [path for path in shared_seen if path.exists()]
     hidden = [path.name for path in out.rglob(".*")]
     print(
         f"left behind: {len(alive)} processes, {len(shared)} semaphores or shared blocks, "
@@ -167,15 +168,15 @@ def leaks(seen: set[psutil.Process], shared_before: set[str], out: Path) -> list
     return [f"left behind: {left[:5]}"] if left else []
 
 
-def shared_memory() -> set[str]:
-    """Named semaphores and shared memory of this machine that no living process has mapped."""
-    names = {path.name for path in Path("/dev/shm").iterdir()}
-    for process in psutil.process_iter():
+def shared_by(family: list[psutil.Process]) -> set[Path]:
+    """Named semaphores and shared memory that these processes have mapped."""
+    names: set[Path] = set()
+    for process in family:
         try:
-            names -= {Path(region.path).name for region in process.memory_maps()}
+            names |= {Path(region.path) for region in process.memory_maps()}
         except psutil.Error:
             continue
-    return names
+    return {path for path in names if path.is_relative_to("/dev/shm")}
 
 
 def print_moments(moments: list[Moment]) -> None:

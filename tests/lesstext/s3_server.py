@@ -92,7 +92,7 @@ class _Faulty:
         if status:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response(f"{status} Injected", [("Content-Type", "application/xml")])
-            return [_error_body(status)]
+            return [] if request.method == "HEAD" else [_error_body(status)]
         body = b"".join(self._app(environ, start_response))
         return [body[: len(body) - cut]]  # fewer bytes than the Content-Length promises
 
