@@ -8,6 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lesstext.options import (
+    AllowPipe,
+    Detector,
+    Device,
+    DryRun,
+    Engine,
+    Force,
+    Helpers,
+    Limit,
+    MaxPixels,
+    MaxTextArea,
+    NoRegions,
+    Options,
+    Precision,
+    Seed,
+    Shards,
+    Size,
+    Slice,
+    Threads,
+    Verbose,
+    Weights,
+    Workers,
+)
+
 if TYPE_CHECKING:
     from lesstext.detection import DetectorSettings
 
@@ -20,65 +44,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Shards = Annotated[
-    list[str],
-    typer.Argument(
-        help="Folders, globs, brace lists (`{00000..00041}.tar`), `a::b`, `@list.txt`, URLs.",
-        metavar="SHARDS...",
-    ),
-]
-Detector = Annotated[str, typer.Option(help="craft, easyocr, rapidocr or an installed plug-in.")]
-Size = Annotated[
-    int | None,
-    typer.Option("--size", help="Longer side in px at which text is sought. [craft: 384]"),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(help="float32, bfloat16 or float16. [bfloat16 where the hardware has it]"),
-]
-Weights = Annotated[str | None, typer.Option(help="Weights file, instead of searching.")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--detector-option", help="NAME=VALUE for the detector, e.g. text=0.6."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1,…")]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes: on the CPU in all (default cores / threads), else per GPU (1)."),
-]
-Helpers = Annotated[
-    int | None,
-    typer.Option(help="Processes that decode for each worker. [CPU: 0, GPU: its cores - 1]"),
-]
-Threads = Annotated[int, typer.Option(help="CPU threads of the network in each process.")]
-MaxPixels = Annotated[int, typer.Option(help="Images with more pixels become `too_large`.")]
-NoRegions = Annotated[bool, typer.Option("--no-regions", help="Do not store polygons.")]
-Force = Annotated[bool, typer.Option("--force", help="Do again what is done already.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done and how long it would take.")
-]
-Limit = Annotated[int | None, typer.Option(help="Only the first N shards.")]
-Slice = Annotated[
-    str, typer.Option("--slice", help="i/N: every N-th shard from the i-th, counted from 0.")
-]
-AllowPipe = Annotated[bool, typer.Option("--allow-pipe", help="Allow pipe:COMMAND inputs.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every failed sample.")]
-MaxTextArea = Annotated[
-    float | None,
-    typer.Option(help="Keep images whose text-area ratio, in 0 to 1, is at most this."),
-]
-Seed = Annotated[int, typer.Option(help="Breaks ties of equal ratios, and draws the control.")]
-
 
 @app.command(epilog="Example: `lesstext score laion/ --out scores/ --device cuda`")
 def score(
     shards: Shards,
-    out: Annotated[Path, typer.Option(help="Folder for the score tables.")],
+    out: Annotated[str, typer.Option(help="Folder or URL for the score tables.")],
     detector: Detector = "craft",
     size: Size = None,
     precision: Precision = None,
     weights: Weights = None,
     option: Options = None,
+    engine: Engine = "local",
     device: Device = "auto",
     workers: Workers = None,
     helpers: Helpers = None,
@@ -99,13 +75,15 @@ def score(
     """
     from lesstext import commands
     from lesstext.run import ScoreConfig
+    from lesstext.storage import location
     from lesstext.terminal import set_up_logging
 
     set_up_logging(verbose)
     config = ScoreConfig(
         shards=tuple(shards),
-        out=out,
+        out=location(out),
         detector=_detector_settings(detector, size, precision, weights, option, threads),
+        engine=engine,
         device=device,
         workers=workers,
         helpers=helpers,
@@ -121,8 +99,12 @@ def score(
 
 @app.command(epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.005`")
 def select(
-    scores: Annotated[Path, typer.Argument(help="Folder of score tables.")],
-    out: Annotated[Path, typer.Option(help="Selection file to write (parquet).")],
+    scores: Annotated[str, typer.Argument(help="Folder or URL of score tables.")],
+    out: Annotated[str, typer.Option(help="Selection file to write (parquet).")],
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="Refuse unless every one of these shards has its table."),
+    ] = None,
     max_text_area: MaxTextArea = None,
     keep_fraction: Annotated[
         float | None, typer.Option(help="Keep this share of ok samples, lowest ratio first.")
@@ -142,7 +124,7 @@ def select(
     seed: Seed = 0,
     on_failed: Annotated[str, typer.Option(help="drop or keep samples that failed.")] = "drop",
     npy: Annotated[
-        Path | None, typer.Option(help="Also write DataComp's u8,u8 subset file here.")
+        str | None, typer.Option(help="Also write DataComp's u8,u8 subset file here.")
     ] = None,
 ) -> None:
     """Decide by a rule which samples to keep; never looks at an image again.
@@ -152,7 +134,10 @@ def select(
     from lesstext.errors import UsageError
     from lesstext.selection import Rule, read_selection
     from lesstext.selection import select as run_select
+    from lesstext.specs import expand_specs
+    from lesstext.storage import location
     from lesstext.terminal import print_selection
+    from lesstext.verify import require_tables
 
     if on_failed not in ("drop", "keep"):
         raise UsageError(f"--on-failed must be drop or keep, got {on_failed!r}")
@@ -165,8 +150,14 @@ def select(
         seed=seed,
         keep_failed=on_failed == "keep",
     )
-    control_path = out.with_suffix(".control.parquet") if control else None
-    selection = run_select(scores, out, rule, metadata=metadata, control=control_path, npy=npy)
+    tables, target = location(scores), location(out)
+    if require is not None:
+        require_tables(expand_specs(require), tables)
+    control_path = target.with_suffix(".control.parquet") if control else None
+    subset_file = None if npy is None else location(npy)
+    selection = run_select(
+        tables, target, rule, metadata=metadata, control=control_path, npy=subset_file
+    )
     print_selection(selection)
     if control_path is not None:
         print_selection(read_selection(control_path))
@@ -175,11 +166,12 @@ def select(
 @app.command(epilog="Example: `lesstext export laion/ --selection keep.parquet --out clean/`")
 def export(
     shards: Shards,
-    selection: Annotated[Path, typer.Option(help="Selection file.")],
-    out: Annotated[Path, typer.Option(help="Folder for the filtered shards.")],
+    selection: Annotated[str, typer.Option(help="Selection file.")],
+    out: Annotated[str, typer.Option(help="Folder or URL for the filtered shards.")],
     samples_per_shard: Annotated[
         int | None, typer.Option(help="Repack into shards of this many samples.")
     ] = None,
+    engine: Engine = "local",
     workers: Annotated[int | None, typer.Option(help="Processes. [cores]")] = None,
     force: Force = False,
     allow_pipe: AllowPipe = False,
@@ -187,12 +179,14 @@ def export(
     """Write filtered shards: the kept samples' files, byte for byte, in order."""
     from lesstext import commands
     from lesstext.export import ExportConfig
+    from lesstext.storage import location
 
     config = ExportConfig(
         shards=tuple(shards),
-        selection=selection,
-        out=out,
+        selection=location(selection),
+        out=location(out),
         samples_per_shard=samples_per_shard,
+        engine=engine,
         workers=workers,
         force=force,
         allow_pipe=allow_pipe,
@@ -203,7 +197,9 @@ def export(
 @app.command("filter", epilog="Example: `lesstext filter laion/ --out clean/`")
 def filter_(
     shards: Shards,
-    out: Annotated[Path, typer.Option(help="Folder for shards, scores, selection and report.")],
+    out: Annotated[
+        str, typer.Option(help="Folder or URL for shards, scores, selection and report.")
+    ],
     max_text_area: Annotated[
         float, typer.Option(help="Keep images whose text-area ratio is at most this.")
     ] = 0.005,
@@ -215,6 +211,7 @@ def filter_(
     precision: Precision = None,
     weights: Weights = None,
     option: Options = None,
+    engine: Engine = "local",
     device: Device = "auto",
     workers: Workers = None,
     helpers: Helpers = None,
@@ -233,13 +230,15 @@ def filter_(
     from lesstext import commands
     from lesstext.run import ScoreConfig
     from lesstext.selection import Rule
+    from lesstext.storage import location
     from lesstext.terminal import set_up_logging
 
     set_up_logging(verbose)
     config = ScoreConfig(
         shards=tuple(shards),
-        out=out / "scores",
+        out=location(out) / "scores",
         detector=_detector_settings(detector, size, precision, weights, option, threads),
+        engine=engine,
         device=device,
         workers=workers,
         helpers=helpers,
@@ -251,13 +250,13 @@ def filter_(
     rule = Rule(max_text_area=max_text_area)
     if dry_run:
         raise typer.Exit(commands.estimate(config))
-    raise typer.Exit(commands.filter_shards(config, rule, out, samples_per_shard))
+    raise typer.Exit(commands.filter_shards(config, rule, location(out), samples_per_shard))
 
 
 @app.command(epilog="Example: `lesstext report scores/ --shards laion/ --out report.html`")
 def report(
-    scores: Annotated[Path, typer.Argument(help="Folder of score tables.")],
-    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    scores: Annotated[str, typer.Argument(help="Folder or URL of score tables.")],
+    out: Annotated[str, typer.Option(help="HTML file to write.")],
     shards: Annotated[
         list[str] | None, typer.Option(help="Where the images are; without, none are shown.")
     ] = None,
@@ -270,10 +269,16 @@ def report(
     """Write one self-contained page: histogram, kept share, examples, failures, speed."""
     from lesstext.report import write_report
     from lesstext.specs import expand_specs
+    from lesstext.storage import location
 
     sources = expand_specs(shards) if shards else None
     write_report(
-        scores, sources, out, max_text_area=max_text_area, title=title, n_examples=examples
+        location(scores),
+        sources,
+        location(out),
+        max_text_area=max_text_area,
+        title=title,
+        n_examples=examples,
     )
     print(out)
 
@@ -310,20 +315,28 @@ def detect(
 def verify(
     shards: Shards,
     scores: Annotated[
-        Path | None, typer.Option(help="Also compare with these score tables.")
+        str | None, typer.Option(help="Also compare with the score tables of this folder.")
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --scores: only look whether tables are there.")
+    ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="With --scores: compare whole-file SHA-256.")
     ] = False,
     allow_pipe: AllowPipe = False,
 ) -> None:
     """Find truncated, concatenated, interleaved, duplicated or miscounted shards."""
+    from lesstext.errors import UsageError
     from lesstext.specs import expand_specs
+    from lesstext.storage import location
     from lesstext.verify import verify_shards
 
+    if quick and (full or scores is None):
+        raise UsageError("--quick needs --scores, and does not go with --full")
     n_bad = 0
     sources = expand_specs(shards, allow_pipe=allow_pipe)
-    for verdict in verify_shards(sources, tables=scores, full=full):
+    tables = None if scores is None else location(scores)
+    for verdict in verify_shards(sources, tables=tables, full=full, quick=quick):
         n_bad += bool(verdict.problems)
         print(
             f"{verdict.shard}: {verdict.n_samples} samples, {'BAD' if verdict.problems else 'ok'}"
@@ -335,12 +348,12 @@ def verify(
 
 
 def main() -> None:
-    """Entry point: errors that we raise on purpose become one line and an exit code."""
+    """Entry point: errors that are not our mistakes become one line and an exit code."""
     from lesstext.errors import LesstextError, UsageError
 
     try:
         app()
-    except LesstextError as error:
+    except (LesstextError, OSError) as error:  # an OSError: a full disk, a folder taken away
         print(f"lesstext: error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
 

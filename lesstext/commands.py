@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import typer
 
-from lesstext.engines.local import LocalEngine
+from lesstext.engines import engine_for
 from lesstext.estimate import measure
 from lesstext.export import ExportConfig
 from lesstext.export import export as run_export
@@ -17,6 +16,7 @@ from lesstext.report import write_report
 from lesstext.run import Plan, ScoreConfig, ScoreSummary, execute, plan
 from lesstext.selection import Rule, select
 from lesstext.specs import ShardSource
+from lesstext.storage import Location
 from lesstext.terminal import print_plan, print_selection, print_summary, watching
 
 
@@ -56,7 +56,9 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
 
 
 @_interruptible()
-def filter_shards(config: ScoreConfig, rule: Rule, out: Path, samples_per_shard: int | None) -> int:
+def filter_shards(
+    config: ScoreConfig, rule: Rule, out: Location, samples_per_shard: int | None
+) -> int:
     """Score, select, export and report; shards that failed to be scored are left out and named."""
     todo = plan(config)
     summary = _score(config, todo)
@@ -69,6 +71,7 @@ def filter_shards(config: ScoreConfig, rule: Rule, out: Path, samples_per_shard:
         selection=selection,
         out=out / "shards",
         samples_per_shard=samples_per_shard,
+        engine=config.engine,
         force=config.force,
     )
     exit_code = export(exporting, sources)
@@ -81,7 +84,7 @@ def filter_shards(config: ScoreConfig, rule: Rule, out: Path, samples_per_shard:
 def _score(config: ScoreConfig, todo: Plan) -> ScoreSummary:
     print_plan(todo)
     with watching(len(todo.tasks)) as watcher:
-        engine = LocalEngine(todo.placements)
+        engine = engine_for(config.engine, todo.placements, todo.annotator)
         summary = execute(config, todo, engine, watcher.report, watcher.samples)
     print_summary(summary)
     return summary

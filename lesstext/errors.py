@@ -47,3 +47,11 @@ class DetectorError(LesstextError):
 
 class ScoreTableError(LesstextError):
     """A score table or selection is missing, unreadable or belongs to other data."""
+
+
+class StorageError(LesstextError, OSError):
+    """A file on object storage cannot be read or written; an OSError, as for a local file."""
+
+
+class MissingFileError(StorageError, FileNotFoundError):
+    """There is no such file on object storage."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lesstext.claims import claim_when_free, remove_dead_claims
 from lesstext.devices import n_cores
+from lesstext.engines import ENGINES
 from lesstext.errors import LesstextError, ShardError, UsageError
 from lesstext.files import atomic_path, ensure_writable, remove_leftovers, write_text
 from lesstext.selection import Selection, read_selection
@@ -29,6 +32,7 @@ from lesstext.specs import (
     local_copy,
     refuse_output_in_input,
 )
+from lesstext.storage import Location
 
 _BLOCK = 512
 _END_OF_ARCHIVE = bytes(2 * _BLOCK)
@@ -41,14 +45,17 @@ class ExportConfig:
     """What `lesstext export` was asked for; written beside the shards."""
 
     shards: tuple[str, ...]
-    selection: Path
-    out: Path
+    selection: Location
+    out: Location
     samples_per_shard: int | None = None
+    engine: str = "local"
     workers: int | None = None
     force: bool = False
     allow_pipe: bool = False
 
     def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine must be {' or '.join(ENGINES)}, got {self.engine!r}")
         for name in ("samples_per_shard", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -70,20 +77,21 @@ class ExportTask:
 
     name: str
     parts: tuple[Part, ...]
-    selection: Path
-    out: Path
+    selection: Location
+    out: Location
     force: bool = False
+    run: str = ""
 
     @property
     def n_samples(self) -> int:
         return sum(part.stop - part.start for part in self.parts)
 
     @property
-    def tar(self) -> Path:
+    def tar(self) -> Location:
         return self.out / f"{self.name}{SHARD_SUFFIX}"
 
     @property
-    def stats(self) -> Path:
+    def stats(self) -> Location:
         return self.out / f"{self.name}_stats.json"
 
 
@@ -127,12 +135,12 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     refuse_output_in_input(config.out, sources)
     tasks = list(plan_tasks(config, selection, sources))
     ensure_writable(config.out)
-    remove_leftovers(config.out)
+    _clean(config.out)
     _claim_output(config, selection)
     try:
-        reports = sorted(_run(tasks, config.workers or n_cores()), key=lambda report: report.name)
+        reports = sorted(_run(tasks, config), key=lambda report: report.name)
     finally:
-        remove_leftovers(config.out)
+        _clean(config.out)
     _write_sizes(config.out, reports)
     return ExportSummary(reports)
 
@@ -152,6 +160,7 @@ def plan_tasks(
         groups = ((s.name, (Part(s, 0, len(selection.keys(s.name))),)) for s in sources)
     else:
         groups = _repack(selection, sources, config.samples_per_shard)
+    run = uuid.uuid4().hex
     for name, parts in groups:
         yield ExportTask(
             name=name,
@@ -159,6 +168,7 @@ def plan_tasks(
             selection=config.selection,
             out=config.out,
             force=config.force,
+            run=run,
         )
 
 
@@ -277,7 +287,13 @@ def _copy_sample(file: BinaryIO, entry: SampleEntry, shard: str, tar: BinaryIO) 
         write_member(tar, member.name, data)
 
 
-def _run(tasks: Sequence[ExportTask], workers: int) -> Iterator[ExportReport]:
+def _run(tasks: Sequence[ExportTask], config: ExportConfig) -> Iterator[ExportReport]:
+    if config.engine == "ray":
+        from lesstext.engines.ray import run_each
+
+        yield from run_each(_run_task, tasks, _died, config.workers)
+        return
+    workers = config.workers or n_cores()
     if workers == 1 or len(tasks) <= 1:
         yield from map(_run_task, tasks)
         return
@@ -288,25 +304,35 @@ def _run(tasks: Sequence[ExportTask], workers: int) -> Iterator[ExportReport]:
             try:
                 yield future.result()
             except BrokenProcessPool as error:
-                name = futures[future].name
-                yield ExportReport(name=name, error=f"shard {name}: a worker died: {error}")
+                yield _died(futures[future], error)
 
 
 def _run_task(task: ExportTask) -> ExportReport:
     try:
-        return export_shard(task)
+        with claim_when_free(task.tar, task.run):
+            return export_shard(task)
     except LesstextError as error:
         return ExportReport(name=task.name, error=str(error))
     except Exception as error:  # the one-shard boundary: recorded in the report
         return ExportReport(name=task.name, error=f"shard {task.name}: {error!r}")
 
 
-def _write_sizes(out: Path, reports: Sequence[ExportReport]) -> None:
+def _died(task: ExportTask, error: Exception) -> ExportReport:
+    return ExportReport(name=task.name, error=f"shard {task.name}: a worker died: {error}")
+
+
+def _write_sizes(out: Location, reports: Sequence[ExportReport]) -> None:
     """`sizes.json` in each folder, samples by tar name, as open_clip and DataComp read it."""
-    by_folder: dict[Path, dict[str, int]] = defaultdict(dict)
+    by_folder: dict[Location, dict[str, int]] = defaultdict(dict)
     for report in reports:
         if report.error is None and report.n_samples:
             tar = out / f"{report.name}{SHARD_SUFFIX}"
             by_folder[tar.parent][tar.name] = report.n_samples
     for folder, sizes in by_folder.items():
         write_text(folder / _SIZES_FILE, json.dumps(sizes, indent=2) + "\n")
+
+
+def _clean(out: Location) -> None:
+    """Remove what killed processes left behind."""
+    remove_leftovers(out)
+    remove_dead_claims(out)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from lesstext import scores
-from lesstext.detection import DetectorSettings, identify_detector
-from lesstext.devices import placements
+from lesstext.claims import holder_of, remove_dead_claims
+from lesstext.detection import DetectorSettings
+from lesstext.engines import ENGINES, find_workers
 from lesstext.engines.base import Engine, OnSamples
-from lesstext.errors import ShardError, UsageError
+from lesstext.errors import UsageError
 from lesstext.files import ensure_writable, remove_leftovers, write_text
 from lesstext.images import DEFAULT_MAX_PIXELS
-from lesstext.scoring import ScoreTask, ShardReport, done_report
-from lesstext.shards import fingerprint
+from lesstext.resume import done_before
+from lesstext.scoring import ScoreTask, ShardReport
 from lesstext.specs import ShardSource, expand_specs, refuse_output_in_input
+from lesstext.storage import Location, RemotePath, in_parallel
+
+_log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "score_settings.json"
+_CLAIM_CHECK_S = 1.0
 
 OnReport = Callable[[ShardReport], None]
 
@@ -29,8 +36,9 @@ class ScoreConfig:
     """What `lesstext score` was asked for; written beside the tables."""
 
     shards: tuple[str, ...]
-    out: Path
+    out: Location
     detector: DetectorSettings = field(default_factory=DetectorSettings)
+    engine: str = "local"
     device: str = "auto"
     workers: int | None = None
     helpers: int | None = None
@@ -42,6 +50,8 @@ class ScoreConfig:
     allow_pipe: bool = False
 
     def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine must be {' or '.join(ENGINES)}, got {self.engine!r}")
         part, n_parts = self.slice
         if not 0 <= part < n_parts:
             raise UsageError(f"--slice i/N needs 0 <= i < N, got {part}/{n_parts}")
@@ -105,14 +115,15 @@ def plan(config: ScoreConfig) -> Plan:
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
     refuse_output_in_input(config.out, sources)
-    workers = placements(config.detector, config.device, config.workers, config.helpers)
-    annotator = identify_detector(workers[0])
+    workers, annotator = find_workers(
+        config.engine, config.detector, config.device, config.workers, config.helpers
+    )
     done: list[ShardReport] = []
     tasks: list[ScoreTask] = []
     wanted = _part(sources, config)
-    for source in wanted:
-        task = _task(source, config)
-        report = _done_locally(task, annotator)
+    run = uuid.uuid4().hex
+    everything = [_task(source, config, run) for source in wanted]
+    for task, report in zip(everything, _look_up(everything, config.out, annotator), strict=True):
         if report is None:
             tasks.append(task)
         else:
@@ -129,16 +140,16 @@ def execute(
 ) -> ScoreSummary:
     """Score what is left; `on_report` hears of each shard as it is finished."""
     ensure_writable(config.out)
-    remove_leftovers(config.out)
+    _clean(config.out)
     write_text(config.out / SETTINGS_FILE, config.as_json())
     summary = ScoreSummary(list(plan.done))
     try:
-        for report in engine.run(plan.tasks, on_samples):
+        for report in _run_all(plan, engine, on_samples):
             summary.reports.append(report)
             if on_report is not None:
                 on_report(report)
     finally:
-        remove_leftovers(config.out)
+        _clean(config.out)
     summary.reports.sort(key=lambda report: report.shard)
     return summary
 
@@ -148,21 +159,56 @@ def _part(sources: Sequence[ShardSource], config: ScoreConfig) -> list[ShardSour
     return list(sources[: config.limit])[part::n_parts]
 
 
-def _task(source: ShardSource, config: ScoreConfig) -> ScoreTask:
+def _task(source: ShardSource, config: ScoreConfig, run: str) -> ScoreTask:
     return ScoreTask(
         source=source,
         out=config.out,
         max_pixels=config.max_pixels,
         keep_regions=config.keep_regions,
         force=config.force,
+        run=run,
     )
 
 
-def _done_locally(task: ScoreTask, annotator: str) -> ShardReport | None:
-    """A done shard's report; a remote shard's worker finds out for itself after fetching it."""
-    if not task.source.is_local or not scores.table_path(task.out, task.source.name).exists():
-        return None
-    try:
-        return done_report(task, fingerprint(Path(task.source.location)), annotator)
-    except (OSError, ShardError):
-        return None
+def _look_up(tasks: Sequence[ScoreTask], out: Location, annotator: str) -> list[ShardReport | None]:
+    """What is done before; object storage is asked about many shards at a time."""
+    if isinstance(out, RemotePath):
+        existing: set[Location] = set(out.rglob(f"*{scores.TABLE_SUFFIX}"))
+    elif all(task.source.is_local for task in tasks):
+        return [done_before(task, annotator) for task in tasks]
+    else:
+        existing = {task.table for task in tasks if task.table.exists()}
+
+    def look_up(task: ScoreTask) -> ShardReport | None:
+        return done_before(task, annotator) if task.table in existing else None
+
+    return in_parallel(look_up, tasks)
+
+
+def _run_all(plan: Plan, engine: Engine, on_samples: OnSamples | None) -> Iterator[ShardReport]:
+    """Run all tasks; what other processes are at work on comes last: their result, or ours."""
+    todo = {task.source.name: task for task in plan.tasks}
+    free = plan.tasks
+    while todo:
+        for report in engine.run(free, on_samples):
+            if report.claimed_by is None:
+                del todo[report.shard]
+                yield report
+        free = []
+        if todo:
+            _log.warning("waiting for %d shards that other processes are at work on", len(todo))
+        while todo and not free:
+            time.sleep(_CLAIM_CHECK_S)
+            for task in [t for t in todo.values() if holder_of(t.table, t.run) is None]:
+                done = done_before(task, plan.annotator)
+                if done is None:
+                    free.append(task)
+                else:
+                    del todo[task.source.name]
+                    yield done
+
+
+def _clean(out: Location) -> None:
+    """Remove what killed processes left behind."""
+    remove_leftovers(out)
+    remove_dead_claims(out)

@@ -18,6 +18,7 @@ from lesstext import __version__
 from lesstext.errors import ScoreTableError
 from lesstext.files import atomic_path
 from lesstext.shards import Fingerprint
+from lesstext.storage import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +29,7 @@ STATS_SUFFIX = "_stats.json"
 _FOOTER_KEY = b"lesstext"
 _ROWS_PER_GROUP = 4096
 _COMPRESSION = "zstd"
+_END_BYTES = 64 * 1024
 
 
 def text_schema(*, regions: bool) -> pa.Schema:
@@ -88,12 +90,12 @@ class Footer:
         return self.n_samples - self.counts.get("ok", 0)
 
 
-def table_path(folder: Path, shard: str) -> Path:
+def table_path(folder: Location, shard: str) -> Location:
     """Where a shard's score table lies below the score folder."""
     return folder / f"{shard}{TABLE_SUFFIX}"
 
 
-def stats_path(folder: Path, shard: str) -> Path:
+def stats_path(folder: Location, shard: str) -> Location:
     """Where timings and other facts that may differ between equal runs lie."""
     return folder / f"{shard}{STATS_SUFFIX}"
 
@@ -105,7 +107,7 @@ class TableWriter:
     and `finish` must have been called by then.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Location, schema: pa.Schema) -> None:
         self._path = path
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
@@ -146,16 +148,32 @@ class TableWriter:
             self._rows = []
 
 
-def read_footer(path: Path) -> Footer:
+def read_footer(path: Location) -> Footer:
     """Read a table's footer; raises ScoreTableError where there is none that we understand."""
-    import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = read_parquet_metadata(path)
         return Footer.from_bytes(metadata[_FOOTER_KEY])
     except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
         raise ScoreTableError(f"{path} is not a score table: {error!r}") from error
+
+
+def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
+    """The key-value metadata of a parquet file; of a remote one only the end is read.
+
+    Raises OSError and ArrowException.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if isinstance(path, Path):
+        return dict(pq.read_metadata(path).metadata or {})
+    end = path.read_bytes(start=-_END_BYTES)
+    n_missing = int.from_bytes(end[-8:-4], "little") + 8 - len(end)
+    if n_missing > 0 and end.endswith(b"PAR1"):
+        end = path.read_bytes(start=-(len(end) + n_missing))
+    return dict(pq.read_metadata(pa.BufferReader(end)).metadata or {})
 
 
 def find_tables(folder: Path) -> list[Path]:

@@ -19,8 +19,9 @@ from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.pipeline import Pipeline
 from lesstext.samples import Row
 from lesstext.shards import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
-from lesstext.specs import ShardSource, local_copy
+from lesstext.specs import ShardSource, fetched
 from lesstext.stages import staged
+from lesstext.storage import Location
 from lesstext.timing import StageClock
 
 _log = logging.getLogger(__name__)
@@ -32,13 +33,18 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTask:
-    """One shard to score; a pure description, so that any process or machine can take it."""
+    """One shard to score; a pure description, so that any process or machine can take it.
+
+    `run` names the run that gives it out: a shard claimed by an earlier attempt of the same run
+    is free.
+    """
 
     source: ShardSource
-    out: Path
+    out: Location
     max_pixels: int = DEFAULT_MAX_PIXELS
     keep_regions: bool = True
     force: bool = False
+    run: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -46,7 +52,7 @@ class ScoreTask:
         return {"max_pixels": self.max_pixels, "regions": self.keep_regions}
 
     @property
-    def table(self) -> Path:
+    def table(self) -> Location:
         return scores.table_path(self.out, self.source.name)
 
 
@@ -54,6 +60,7 @@ class ScoreTask:
 class ShardReport:
     """What became of one shard. `error` is set when it failed and has no table.
 
+    `claimed_by` is set when nothing was done because another process is at work on the shard.
     `counts` are samples by status; `problems` is damage that cost no readable sample.
     """
 
@@ -62,6 +69,7 @@ class ShardReport:
     problems: list[str] = field(default_factory=list)
     was_done: bool = False
     error: str | None = None
+    claimed_by: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -81,8 +89,8 @@ def score_shard(
     Raises ShardError when the shard cannot be read, OSError when the table cannot be written.
     """
     clock = StageClock()
-    with local_copy(task.source) as path:
-        before = _fingerprint(path, task)
+    with fetched(task.source) as local:
+        path, before = local.path, _fingerprint(local.path, task, local.etag)
         done = done_report(task, before, detector.id)
         if done is not None:
             return done
@@ -115,17 +123,28 @@ def done_report(task: ScoreTask, shard: Fingerprint, annotator: str) -> ShardRep
         footer = scores.read_footer(task.table)
     except ScoreTableError:
         return None
-    wanted = (scores.SCHEMA_VERSION, shard, annotator, task.settings)
-    if (footer.schema_version, footer.fingerprint, footer.annotator, footer.settings) != wanted:
+    if shard.etag is not None and footer.fingerprint.etag not in (None, shard.etag):
+        return None  # the remote file was written anew since
+    if footer.fingerprint != shard:
+        return None
+    return report_from_footer(task, footer, annotator)
+
+
+def report_from_footer(
+    task: ScoreTask, footer: scores.Footer, annotator: str
+) -> ShardReport | None:
+    """A report from a table of the same shard if schema, annotator and settings match too."""
+    wanted = (scores.SCHEMA_VERSION, annotator, task.settings)
+    if (footer.schema_version, footer.annotator, footer.settings) != wanted:
         return None
     return ShardReport(
         shard=footer.shard, counts=footer.counts, problems=footer.problems, was_done=True
     )
 
 
-def _fingerprint(path: Path, task: ScoreTask) -> Fingerprint:
+def _fingerprint(path: Path, task: ScoreTask, etag: str | None = None) -> Fingerprint:
     try:
-        return fingerprint(path)
+        return fingerprint(path, etag)
     except OSError as error:
         raise ShardError(task.source.name, f"cannot be read: {error}") from error
 

@@ -17,7 +17,9 @@ from lesstext.errors import ScoreTableError, UsageError
 from lesstext.files import atomic_path
 from lesstext.predicate import check_predicate
 from lesstext.score_view import ScoreView
+from lesstext.scores import TABLE_SUFFIX, read_parquet_metadata
 from lesstext.shards import Fingerprint
+from lesstext.storage import Location, cached, local_mirror
 
 _METADATA_KEY = b"lesstext_selection"
 _UNIT = "\x1f"  # separates seed, shard and key before hashing; occurs in none of them
@@ -67,7 +69,7 @@ class Counts:
 class Selection:
     """A selection file: its rule, counts, and the fingerprints of the shards it speaks of."""
 
-    path: Path
+    path: Location
     kind: str
     rule: dict[str, Any]
     threshold: float | None
@@ -91,19 +93,21 @@ class Selection:
 
         if shard not in self.fingerprints:
             raise ScoreTableError(f"{self.path} says nothing about shard {shard}: score it first")
-        table = pq.read_table(self.path, columns=["key"], filters=[("shard", "=", shard)])
+        table = pq.read_table(
+            cached(self.path, self.id), columns=["key"], filters=[("shard", "=", shard)]
+        )
         keys: list[str] = table.column("key").to_pylist()
         return keys
 
 
 def select(
-    scores: Path,
-    out: Path,
+    scores: Location,
+    out: Location,
     rule: Rule,
     *,
     metadata: Path | None = None,
-    control: Path | None = None,
-    npy: Path | None = None,
+    control: Location | None = None,
+    npy: Location | None = None,
 ) -> Selection:
     """Apply `rule` to all score tables below `scores` and write the selection to `out`.
 
@@ -111,28 +115,28 @@ def select(
     write a random selection of equal size; `npy` where to write DataComp's subset file.
     Raises ScoreTableError for missing or mixed tables, UsageError for a rule that cannot be used.
     """
-    view = ScoreView(scores, metadata)
-    keep, threshold = _keep_expression(view, rule)
-    selection = _write(view, out, "rule", asdict(rule), keep, threshold)
-    if control is not None:
-        n_ok_kept = selection.counts.kept - selection.counts.failed_but_kept
-        among = _lowest_hashes(view, "status = 'ok'", n_ok_kept, rule.seed)
-        _write(view, control, "control", asdict(rule), among, None)
-    if npy is not None:
-        _write_subset_file(view, keep, npy)
-    return selection
+    with local_mirror(scores, [f"*{TABLE_SUFFIX}"]) as tables:
+        view = ScoreView(tables, metadata)
+        keep, threshold = _keep_expression(view, rule)
+        selection = _write(view, out, "rule", asdict(rule), keep, threshold)
+        if control is not None:
+            n_ok_kept = selection.counts.kept - selection.counts.failed_but_kept
+            among = _lowest_hashes(view, "status = 'ok'", n_ok_kept, rule.seed)
+            _write(view, control, "control", asdict(rule), among, None)
+        if npy is not None:
+            _write_subset_file(view, keep, npy)
+        return selection
 
 
-def read_selection(path: Path) -> Selection:
+def read_selection(path: Location) -> Selection:
     """Read a selection's description; its rows stay on disk until `keys` is called.
 
     Raises ScoreTableError when the file is no selection.
     """
-    import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
     try:
-        fields = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
+        fields = json.loads(read_parquet_metadata(path)[_METADATA_KEY])
     except (OSError, ArrowException, KeyError, ValueError) as error:
         raise ScoreTableError(f"{path} is not a selection: {error!r}") from error
     return _from_fields(path, fields)
@@ -186,7 +190,7 @@ def _lowest_hashes(view: ScoreView, condition: str, n: int, seed: int) -> str:
 
 def _write(
     view: ScoreView,
-    out: Path,
+    out: Location,
     kind: str,
     rule: dict[str, Any],
     keep: str,
@@ -228,7 +232,7 @@ def _count(view: ScoreView, keep: str) -> Counts:
     )
 
 
-def _write_subset_file(view: ScoreView, keep: str, out: Path) -> None:
+def _write_subset_file(view: ScoreView, keep: str, out: Location) -> None:
     """DataComp's subset file: uids as sorted `u8,u8` pairs of their first and last 16 hex digits.
 
     Raises UsageError when a kept sample has no 32-digit hexadecimal uid.
@@ -250,7 +254,7 @@ def _write_subset_file(view: ScoreView, keep: str, out: Path) -> None:
         np.save(file, np.sort(pairs))
 
 
-def _from_fields(path: Path, fields: dict[str, Any]) -> Selection:
+def _from_fields(path: Location, fields: dict[str, Any]) -> Selection:
     return Selection(
         path=path,
         kind=fields["kind"],

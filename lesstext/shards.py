@@ -69,11 +69,15 @@ class ShardIndex:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Recognises a shard cheaply: its size, BLAKE2 of its first and last 64 KiB, and its ETag."""
+    """Recognises a shard cheaply: its size, BLAKE2 of its first and last 64 KiB, and its ETag.
+
+    The ETag recognises a remote shard without reading it. It takes no part in equality: the same
+    bytes have another one, or none, elsewhere.
+    """
 
     size_bytes: int
     edges_blake2: str
-    etag: str | None = None
+    etag: str | None = field(default=None, compare=False)
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesstext.errors import ShardError, UsageError
+from lesstext.ahead import Ahead
+from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
+from lesstext.fetching import fetch, resolve
+from lesstext.retrying import retrying
+from lesstext.scratch import scratch_folder
+from lesstext.storage import Location
 
 SHARD_SUFFIX = ".tar"
 _WILDCARD = re.compile(r"[*?\[{]")
@@ -32,7 +35,11 @@ class ShardSource:
 
     @property
     def is_local(self) -> bool:
-        return not _URL.match(self.location) and not self.location.startswith(_PIPE)
+        return not self.is_url and not self.location.startswith(_PIPE)
+
+    @property
+    def is_url(self) -> bool:
+        return bool(_URL.match(self.location))
 
 
 def expand_specs(specs: Sequence[str], *, allow_pipe: bool = False) -> list[ShardSource]:
@@ -58,33 +65,66 @@ def input_folders(sources: Sequence[ShardSource]) -> set[Path]:
     return {Path(source.location).resolve().parent for source in sources if source.is_local}
 
 
-def refuse_output_in_input(out: Path, sources: Sequence[ShardSource]) -> None:
+def refuse_output_in_input(out: Location, sources: Sequence[ShardSource]) -> None:
     """Raise UsageError when `out` lies inside a folder that shards are read from."""
-    target = out.resolve()
-    for folder in sorted(input_folders(sources)):
-        if target == folder or folder in target.parents:
+    if isinstance(out, Path):
+        target, folders = str(out.resolve()), {str(folder) for folder in input_folders(sources)}
+    else:
+        remote = {posixpath.dirname(source.location) for source in sources if source.is_url}
+        target, folders = _plain(out.url), {_plain(url) for url in remote}
+    for folder in sorted(folders):
+        if f"{target}/".startswith(f"{folder.rstrip('/')}/"):
             raise UsageError(
                 f"the output {out} lies inside the input folder {folder}; "
                 "nothing is ever written into an input folder: choose another --out"
             )
 
 
+@dataclass(frozen=True, slots=True)
+class LocalShard:
+    """A shard's bytes on this machine, and the ETag of the remote file they came from, if any."""
+
+    path: Path
+    etag: str | None = None
+
+
 @contextmanager
-def local_copy(source: ShardSource) -> Iterator[Path]:
-    """Yield a local path of the shard; a remote one is fetched whole and deleted afterwards.
+def fetched(source: ShardSource) -> Iterator[LocalShard]:
+    """Yield the shard on this machine; a remote one is fetched whole and deleted afterwards.
 
     Raises ShardError when it cannot be fetched whole.
     """
     if source.is_local:
-        yield Path(source.location)
+        yield LocalShard(Path(source.location))
         return
-    with tempfile.TemporaryDirectory(prefix="lesstext-") as folder:
-        path = Path(folder) / "shard.tar"
+    with _ahead.fetched(source) as shard:
+        yield shard
+
+
+def fetch_ahead(source: ShardSource | None, *, keep: ShardSource) -> None:
+    """Begin to fetch a remote shard for `fetched`, which comes after `keep` in this process."""
+    _ahead.begin(source if source is not None and source.is_url else None, keep)
+
+
+@contextmanager
+def _fetch(source: ShardSource) -> Iterator[LocalShard]:
+    with scratch_folder() as folder:
+        path = folder / "shard.tar"
         if source.location.startswith(_PIPE):
             _fetch_from_command(source, path)
+            yield LocalShard(path)
         else:
-            _fetch_from_url(source, path)
-        yield path
+            yield LocalShard(path, _fetch_from_url(source, path))
+
+
+_ahead = Ahead(_fetch)
+
+
+@contextmanager
+def local_copy(source: ShardSource) -> Iterator[Path]:
+    """The path of `fetched` alone."""
+    with fetched(source) as shard:
+        yield shard.path
 
 
 def _split_specs(specs: Sequence[str]) -> Iterator[str]:
@@ -151,24 +191,43 @@ def _expand_local(spec: str) -> list[ShardSource]:
 
 def _expand_url(spec: str) -> list[ShardSource]:
     """Names count from the part of the URL before its first wildcard, or from a folder URL."""
-    import fsspec
-
     root = _fixed_root(spec)
     if not _WILDCARD.search(spec.partition("://")[2]) and not spec.endswith(SHARD_SUFFIX):
         root, spec = spec.rstrip("/"), f"{spec.rstrip('/')}/**"
     sources: list[ShardSource] = []
     for part in _expand_braces(spec):
-        filesystem, path = fsspec.core.url_to_fs(part)
+        filesystem, path = _resolve(part)
         if not _has_glob(path) or part.startswith("http"):
             hits = [path]
         else:
-            hits = [hit for hit in filesystem.glob(path) if hit.endswith(SHARD_SUFFIX)]
-        root_path = fsspec.core.url_to_fs(root)[1]
+            hits = [hit for hit in _glob_remote(part) if hit.endswith(SHARD_SUFFIX)]
+        root_path = _resolve(root)[1]
         sources += [
             ShardSource(_shard_name(root_path, hit), filesystem.unstrip_protocol(hit))
             for hit in hits
         ]
     return sources
+
+
+def _resolve(url: str) -> tuple[Any, str]:
+    try:
+        return resolve(url)
+    except StorageError as error:
+        raise UsageError(str(error)) from error
+
+
+def _plain(url: str) -> str:
+    """The one spelling of a URL: some file systems know several."""
+    filesystem, path = _resolve(url)
+    return str(filesystem.unstrip_protocol(path))
+
+
+def _glob_remote(part: str) -> list[str]:
+    filesystem, path = _resolve(part)
+    try:
+        return retrying(f"cannot list {part}", lambda: list(filesystem.glob(path)))
+    except MissingFileError:
+        return []
 
 
 def _expand_braces(spec: str) -> list[str]:
@@ -220,15 +279,8 @@ def _fetch_from_command(source: ShardSource, path: Path) -> None:
         raise ShardError(source.name, f"command {command!r} ended with status {status}")
 
 
-def _fetch_from_url(source: ShardSource, path: Path) -> None:
-    import fsspec
-
+def _fetch_from_url(source: ShardSource, path: Path) -> str | None:
     try:
-        with fsspec.open(source.location, "rb") as remote, path.open("wb") as file:
-            shutil.copyfileobj(remote, file, 8 << 20)
-            expected: Any = getattr(remote, "size", None)
-    except (OSError, ValueError, ImportError) as error:
-        raise ShardError(source.name, f"cannot fetch {source.location}: {error}") from error
-    if expected is not None and path.stat().st_size != expected:
-        got = path.stat().st_size
-        raise ShardError(source.name, f"fetched {got} of {expected} bytes of {source.location}")
+        return fetch(source.location, path).etag
+    except OSError as error:
+        raise ShardError(source.name, str(error)) from error

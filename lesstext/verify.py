@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lesstext import scores
 from lesstext.errors import ScoreTableError, ShardError
-from lesstext.shards import ShardIndex, fingerprint, index_shard, sha256_of
+from lesstext.fetching import remote_stat
+from lesstext.shards import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
 from lesstext.specs import ShardSource, local_copy
+from lesstext.storage import Location, in_parallel
+
+_MAX_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +27,45 @@ class Verdict:
 
 
 def verify_shards(
-    sources: Iterable[ShardSource], *, tables: Path | None = None, full: bool = False
+    sources: Sequence[ShardSource],
+    *,
+    tables: Location | None = None,
+    full: bool = False,
+    quick: bool = False,
 ) -> Iterator[Verdict]:
     """Check each shard: tar structure, sample count, and its score table's fingerprint.
 
-    With `full` the recorded SHA-256 of the whole file is compared too.
+    With `full` the recorded SHA-256 of the whole file is compared too; with `quick` only
+    the tables are, as in `verify_tables`.
     """
+    if quick and tables is not None:
+        yield from verify_tables(sources, tables)
+        return
     for source in sources:
         try:
             with local_copy(source) as path:
                 yield _verify(source, path, tables, full)
         except ShardError as error:
             yield Verdict(source.name, 0, [error.reason])
+
+
+def verify_tables(sources: Sequence[ShardSource], tables: Location) -> list[Verdict]:
+    """Whether each shard has a score table made from it; reads no shard but its edges.
+
+    A remote shard is recognised by its size and, where the server tells it, its ETag.
+    """
+    return in_parallel(lambda source: _verify_table(source, tables), sources)
+
+
+def require_tables(sources: Sequence[ShardSource], tables: Location) -> None:
+    """Raise ScoreTableError, naming shards, unless every one has its score table."""
+    lacking = [verdict for verdict in verify_tables(sources, tables) if verdict.problems]
+    if lacking:
+        names = "".join(f"\n  {v.shard}: {'; '.join(v.problems)}" for v in lacking[:_MAX_NAMES])
+        more = f"\n  … and {len(lacking) - _MAX_NAMES} more" if len(lacking) > _MAX_NAMES else ""
+        raise ScoreTableError(
+            f"{tables}: {len(lacking)} of {len(sources)} shards lack their table{names}{more}"
+        )
 
 
 def expected_samples(path: Path) -> dict[str, int]:
@@ -47,7 +78,7 @@ def expected_samples(path: Path) -> dict[str, int]:
     return promises
 
 
-def _verify(source: ShardSource, path: Path, tables: Path | None, full: bool) -> Verdict:
+def _verify(source: ShardSource, path: Path, tables: Location | None, full: bool) -> Verdict:
     index = index_shard(path, source.name)
     problems = [*index.problems, *_without_image(index)]
     n_samples = len(index.samples)
@@ -62,12 +93,35 @@ def _verify(source: ShardSource, path: Path, tables: Path | None, full: bool) ->
     return Verdict(source.name, n_samples, problems)
 
 
+def _verify_table(source: ShardSource, tables: Location) -> Verdict:
+    table = scores.table_path(tables, source.name)
+    try:
+        footer = scores.read_footer(table)
+        same = _is_same_file(source, footer.fingerprint)
+    except (OSError, ScoreTableError) as error:
+        return Verdict(
+            source.name, 0, [f"has no score table {table}"] if not table.exists() else [str(error)]
+        )
+    problems = [] if same else ["is not the file that its score table was made from"]
+    return Verdict(source.name, footer.n_samples, problems)
+
+
+def _is_same_file(source: ShardSource, recorded: Fingerprint) -> bool:
+    if source.is_local:
+        return fingerprint(Path(source.location)) == recorded
+    if not source.is_url:
+        return True  # a command's output cannot be looked up
+    found = remote_stat(source.location)
+    etags = {found.etag, recorded.etag} - {None}
+    return found.size_bytes in (None, recorded.size_bytes) and len(etags) < 2
+
+
 def _without_image(index: ShardIndex) -> list[str]:
     keys = [entry.key for entry in index.samples if entry.image is None]
     return [f"{len(keys)} samples without an image (for example key {keys[0]})"] if keys else []
 
 
-def _against_table(source: ShardSource, path: Path, tables: Path, full: bool) -> list[str]:
+def _against_table(source: ShardSource, path: Path, tables: Location, full: bool) -> list[str]:
     try:
         footer = scores.read_footer(scores.table_path(tables, source.name))
     except ScoreTableError as error:

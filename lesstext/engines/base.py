@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol
 
+from lesstext.claims import claim
 from lesstext.detection import Detector
 from lesstext.errors import LesstextError
 from lesstext.helpers import Helpers
+from lesstext.resume import done_before
 from lesstext.scoring import OnProgress, ScoreTask, ShardReport, score_shard
 
 OnSamples = Callable[[str, int], None]
@@ -32,17 +34,22 @@ def run_task(
 ) -> ShardReport:
     """`score_shard` behind the one-shard isolation boundary: what goes wrong becomes a report.
 
+    A shard that another process is at work on is left alone, and the report says so.
     Raises BrokenProcessPool when one of its helper processes was killed.
     """
     try:
-        return score_shard(task, detector, progress, helpers)
-    except LesstextError as error:
-        return ShardReport(shard=task.source.name, error=str(error))
+        with claim(task.table, task.run) as holder:
+            if holder is not None:
+                return ShardReport(shard=task.source.name, claimed_by=str(holder))
+            done = None if task.source.is_local else done_before(task, detector.id)
+            return done or score_shard(task, detector, progress, helpers)
     except BrokenProcessPool:
         raise  # a helper was killed: the worker is of no more use, and is replaced
     except OSError as error:
         return ShardReport(
             shard=task.source.name, error=f"shard {task.source.name}: cannot be written: {error}"
         )
+    except LesstextError as error:
+        return ShardReport(shard=task.source.name, error=str(error))
     except Exception as error:  # the one-shard boundary: recorded in the report
         return ShardReport(shard=task.source.name, error=f"shard {task.source.name}: {error!r}")

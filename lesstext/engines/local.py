@@ -23,6 +23,7 @@ from lesstext.errors import DetectorError, LesstextError
 from lesstext.helpers import helpers_for
 from lesstext.processes import settle_in
 from lesstext.scoring import ScoreTask, ShardReport
+from lesstext.specs import ShardSource, fetch_ahead
 from lesstext.stages import staged
 
 _MAX_ATTEMPTS = 3
@@ -59,10 +60,10 @@ class LocalEngine:
         try:
             for worker in workers:
                 worker.start()
-            while waiting or any(worker.job for worker in workers):
+            while waiting or any(worker.job or worker.upcoming for worker in workers):
                 for worker in workers:
-                    if worker.ready and waiting:
-                        worker.give(waiting.popleft())
+                    if worker.ready:
+                        worker.take_from(waiting, len(workers))
                 yield from _collect(workers, waiting, on_samples)
         finally:
             for worker in workers:
@@ -79,10 +80,11 @@ class _Job:
 
 @dataclass(slots=True)
 class _Worker:
-    """A child process, the pipe to it, and the job it is on."""
+    """A child process, the pipe to it, the job it is on, and the one it fetches meanwhile."""
 
     settings: DetectorSettings
     job: _Job | None = None
+    upcoming: _Job | None = None
     ready: bool = False
     deaths_before_ready: int = 0
     process: BaseProcess | None = field(default=None, init=False)
@@ -96,11 +98,22 @@ class _Worker:
         theirs.close()
         self.ready = False
 
-    def give(self, job: _Job) -> None:
+    def take_from(self, waiting: deque[_Job], n_workers: int) -> None:
+        """Start on the next job, and put a remote one by as long as others will not lack it."""
+        job = self.upcoming or (waiting.popleft() if waiting else None)
+        self.upcoming = None
+        if job is None:
+            return
+        if len(waiting) >= n_workers and waiting[0].task.source.is_url:
+            self.upcoming = waiting.popleft()
+        self._give(job)
+
+    def _give(self, job: _Job) -> None:
         assert self.pipe is not None
         job.attempts += 1
         self.job, self.ready = job, False
-        self.pipe.send(job.task)
+        upcoming = None if self.upcoming is None else self.upcoming.task.source
+        self.pipe.send((job.task, upcoming))
 
     def ask_to_stop(self) -> None:
         if self.process is not None and self.process.is_alive():
@@ -144,6 +157,9 @@ def _collect(
 def _replace_dead(worker: _Worker, waiting: deque[_Job]) -> ShardReport | None:
     """Restart a dead worker and put its shard back; a shard that keeps killing is given up."""
     job, worker.job = worker.job, None
+    if worker.upcoming is not None:
+        waiting.appendleft(worker.upcoming)
+        worker.upcoming = None
     worker.stop()
     code = worker.process.exitcode if worker.process is not None else None
     if job is None:
@@ -172,9 +188,10 @@ def _serve(pipe: Any, settings: DetectorSettings) -> None:
         pipe.send(("ready", None))
         while True:
             try:
-                task: ScoreTask = pipe.recv()
+                task, upcoming = cast(tuple[ScoreTask, ShardSource | None], pipe.recv())
             except EOFError:
                 return
+            fetch_ahead(upcoming, keep=task.source)
             try:
                 report = run_task(task, detector, lambda n: pipe.send(("samples", n)), helpers)
             except BrokenProcessPool:

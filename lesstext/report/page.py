@@ -15,8 +15,9 @@ from lesstext.report.pictures import PictureReader
 from lesstext.report.rows import ScoreRows, TroubleGroup
 from lesstext.report.thresholds import Bar, histogram_bars, threshold_grid
 from lesstext.report.timings import Timings, read_timings
-from lesstext.scores import Footer, read_footers
+from lesstext.scores import STATS_SUFFIX, TABLE_SUFFIX, Footer, read_footers
 from lesstext.specs import ShardSource
+from lesstext.storage import Location, local_mirror
 
 DEFAULT_N_EXAMPLES = 240
 DEFAULT_TITLE = "Text-area report"
@@ -88,9 +89,9 @@ class _Findings:
 
 
 def write_report(
-    scores: Path,
+    scores: Location,
     shards: Sequence[ShardSource] | None,
-    out: Path,
+    out: Location,
     *,
     max_text_area: float,
     title: str | None = None,
@@ -109,7 +110,8 @@ def write_report(
         raise UsageError(f"the text-area threshold must lie in [0, 1], got {max_text_area}")
     if n_examples < 0:
         raise UsageError(f"the number of examples must not be negative, got {n_examples}")
-    findings = _find(scores, shards, max_text_area, title or DEFAULT_TITLE, n_examples)
+    with local_mirror(scores, [f"*{TABLE_SUFFIX}", f"*{STATS_SUFFIX}"]) as tables:
+        findings = _find(tables, shards, max_text_area, title or DEFAULT_TITLE, n_examples)
     write_text(out, _render(findings))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,18 @@ Plugin = Callable[[str, str], None]
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
     """Install a test module as a detector, for this process and those that it starts."""
 
-    def install(name: str, module: str) -> None:
-        folder = tmp_path / "site" / "plugin-1.0.dist-info"
-        folder.mkdir(parents=True)
-        (folder / "METADATA").write_text("Name: plugin\nVersion: 1.0\n")
-        (folder / "entry_points.txt").write_text(f"[lesstext.detectors]\n{name} = {module}\n")
-        root = str(Path(__file__).parent.parent.parent)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder.parent), root]))
-        monkeypatch.syspath_prepend(str(folder.parent))
+    return partial(install_plugin, tmp_path, monkeypatch)
 
-    return install
+
+def install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+    """What the fixture `plugin` gives, for other scopes; `folder` holds the distribution."""
+    described = folder / "site" / "plugin-1.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text("Name: plugin\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text(f"[lesstext.detectors]\n{name} = {module}\n")
+    root = str(Path(__file__).parent.parent.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(described.parent), root]))
+    monkeypatch.syspath_prepend(str(described.parent))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from lesstext.files import write_text
 from lesstext.scores import Footer, TableWriter, stats_path, table_path, text_schema
 from lesstext.shards import fingerprint, index_shard, sha256_of
 from lesstext.specs import ShardSource
@@ -64,7 +65,7 @@ def scored_shard(
         )
     seconds = {"decode": 1.0, "detect": 3.0, "total": 4.0}
     stats = {"shard": name, "samples": len(samples), "seconds": seconds}
-    stats_path(scores, name).write_text(json.dumps(stats))
+    write_text(stats_path(scores, name), json.dumps(stats))
     return source
 
 

@@ -19,6 +19,7 @@ from lesstext.detection import DetectorSettings, TextRegions
 from lesstext.engines.local import LocalEngine
 from lesstext.files import atomic_path, remove_leftovers
 from lesstext.images import Pixels
+from lesstext.owners import this_host
 from lesstext.run import ScoreConfig, execute, plan
 from lesstext.scoring import ScoreTask
 from lesstext.specs import ShardSource
@@ -94,10 +95,13 @@ def test_kill_9_during_score_and_export_then_again_is_the_same(tmp_path: Path) -
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / f".x.parquet.{dead.pid}.partial").write_bytes(b"half")
-    (tmp_path / f".y.parquet.{os.getppid()}.partial").write_bytes(b"half")
+    alive = f".y.parquet.{this_host()}-{os.getppid()}.partial"
+    elsewhere = f".z.parquet.0123456789ab-{dead.pid}.partial"
+    (tmp_path / elsewhere).write_bytes(b"half")
+    (tmp_path / f".x.parquet.{this_host()}-{dead.pid}.partial").write_bytes(b"half")
+    (tmp_path / alive).write_bytes(b"half")
     assert remove_leftovers(tmp_path) == 1
-    assert [p.name for p in tmp_path.iterdir()] == [f".y.parquet.{os.getppid()}.partial"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive, elsewhere])
 
 
 def test_an_exception_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
