@@ -9,7 +9,7 @@ Memory: the process's resident memory on the way.
 
 A folder with fewer than --images images is taken again and again under new keys.
 
-    python scripts/bench_attr.py SOURCE [--preset visible] [--rounds 5] [--images 5000]
+    python scripts/bench_attr.py SOURCE [--preset P] [--format F] [--rounds 5] [--images 5000]
     python scripts/bench_attr.py SOURCE --memory --images 50000
 """
 
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import psutil
 
@@ -32,6 +33,7 @@ from attr_builder.painter import Painter
 from attr_builder.presets import make_recipe
 from attr_builder.render import encode_image, load_image
 from attr_builder.sources import FileSource, Source, open_source
+from attr_builder.writers import Format
 
 
 def plain(source: Source, build: Build, out: Path | None) -> None:
@@ -54,21 +56,23 @@ def timed(work: Callable[[Path], object]) -> float:
         shutil.rmtree(folder)
 
 
-def make_build(source: Source, preset: str, out: Path) -> Build:
+def make_build(source: Source, preset: str, form: Format, out: Path) -> Build:
     painter = Painter(make_recipe(preset), source.classes, paper_map(source.classes))
-    return Build(source=source, painter=painter, out=out)
+    return Build(source=source, painter=painter, out=out, formats=(form,))
 
 
-def bench_speed(source: Source, preset: str, n_rounds: int) -> None:
+def bench_speed(source: Source, preset: str, form: Format, n_rounds: int) -> None:
     """Print images/s of plain work and of the build, and their ratios."""
     seconds: dict[str, list[float]] = {"decode + encode": [], "and write": [], "build": []}
-    any_build = make_build(source, preset, Path())
+    any_build = make_build(source, preset, form, Path())
     for _ in range(n_rounds):
         seconds["decode + encode"].append(timed(lambda _: plain(source, any_build, None)))
         seconds["and write"].append(timed(lambda out: plain(source, any_build, out)))
-        seconds["build"].append(timed(lambda out: run_build(make_build(source, preset, out))))
+        seconds["build"].append(timed(lambda out: run_build(make_build(source, preset, form, out))))
     own = median(seconds["build"])
-    print(f"preset {preset}, {len(source)} images, median of {n_rounds} alternating rounds\n")
+    print(
+        f"preset {preset}, {form}, {len(source)} images, median of {n_rounds} alternating rounds\n"
+    )
     print("| work | images/s | build / this |\n|---|---|---|")
     for name, values in seconds.items():
         print(f"| {name} | {len(source) / median(values):.0f} | {median(values) / own:.2f} |")
@@ -100,7 +104,7 @@ def bench_memory(many: FileSource, preset: str) -> None:
         while marks and done >= marks[0]:
             print(f"| {marks.pop(0)} | {process.memory_info().rss / 2**20:.0f} |", flush=True)
 
-    timed(lambda out: run_build(make_build(many, preset, out), on_chunk=watch))
+    timed(lambda out: run_build(make_build(many, preset, "imagefolder", out), on_chunk=watch))
     print(f"| manifest and card written | {process.memory_info().rss / 2**20:.0f} |")
 
 
@@ -110,6 +114,7 @@ def main() -> None:
     )
     parser.add_argument("source")
     parser.add_argument("--preset", default="visible")
+    parser.add_argument("--format", default="imagefolder", choices=get_args(Format))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--images", type=int, default=None, help="repeat the source up to these")
@@ -121,7 +126,7 @@ def main() -> None:
     if args.memory:
         bench_memory(many, args.preset)
     else:
-        bench_speed(many, args.preset, args.rounds)
+        bench_speed(many, args.preset, args.format, args.rounds)
 
 
 if __name__ == "__main__":
