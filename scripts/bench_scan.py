@@ -262,7 +262,8 @@ def summarise(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) ->
         "date": time.strftime("%Y-%m-%d"),
         "commit": _commit(),
         "machine": f"{platform.processor() or platform.machine()}, {arguments.device}",
-        "settings": {k: str(v) for k, v in vars(arguments).items() if k != "out"},
+        "settings": {k: v for k, v in vars(arguments).items() if k not in ("out", "images")},
+        "images": [folder.name for folder in arguments.images],
         "n_images": sum(one.n_images for w in found for one in w["times"]["end to end"]),
         "images_per_s": {kind: round(rate, 3) for kind, rate in rates.items()},
         "end_to_end_over": {
