@@ -23,8 +23,8 @@ from lesstext.devices import n_cores
 from lesstext.engines import ENGINES
 from lesstext.errors import LesstextError, ShardError, UsageError
 from lesstext.files import atomic_path, ensure_writable, remove_leftovers, write_text
-from lesstext.selection import Selection, read_selection
-from lesstext.shards import SampleEntry, fingerprint, index_shard, read_member
+from lesstext.selection import Selection, read_keys, read_selection
+from lesstext.shards import Fingerprint, SampleEntry, fingerprint, index_shard, read_member
 from lesstext.specs import (
     SHARD_SUFFIX,
     ShardSource,
@@ -64,20 +64,29 @@ class ExportConfig:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A run of kept samples of one input shard: positions [start, stop) among its kept keys."""
+    """A run of kept samples of one input shard: positions [start, stop) among its kept keys.
+
+    `fingerprint` is that of the shard that was scored.
+    """
 
     source: ShardSource
+    fingerprint: Fingerprint
     start: int
     stop: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportTask:
-    """One output shard, and the runs of samples that it is made of."""
+    """One output shard, and the runs of samples that it is made of.
+
+    It holds what it needs of the selection's description, which grows with the number of shards
+    and would cost a large export a full parse for each of them.
+    """
 
     name: str
     parts: tuple[Part, ...]
     selection: Location
+    selection_id: str
     out: Location
     force: bool = False
     run: str = ""
@@ -157,7 +166,8 @@ def plan_tasks(
         )
     groups: Iterable[tuple[str, tuple[Part, ...]]]
     if config.samples_per_shard is None:
-        groups = ((s.name, (Part(s, 0, len(selection.keys(s.name))),)) for s in sources)
+        n_kept = selection.n_kept_by_shard()
+        groups = ((s.name, (_part(selection, s, 0, n_kept[s.name]),)) for s in sources)
     else:
         groups = _repack(selection, sources, config.samples_per_shard)
     run = uuid.uuid4().hex
@@ -166,6 +176,7 @@ def plan_tasks(
             name=name,
             parts=parts,
             selection=config.selection,
+            selection_id=selection.id,
             out=config.out,
             force=config.force,
             run=run,
@@ -177,14 +188,13 @@ def export_shard(task: ExportTask) -> ExportReport:
 
     Raises ShardError when an input is not the shard that was scored or cannot be read.
     """
-    selection = read_selection(task.selection)
-    identity = _identity(task, selection)
+    identity = _identity(task)
     if not task.force and _is_done(task, identity):
         return ExportReport(name=task.name, n_samples=task.n_samples, was_done=True)
     if task.n_samples:
         with atomic_path(task.tar) as partial, partial.open("wb") as tar:
             for part in task.parts:
-                _copy_part(part, selection, tar)
+                _copy_part(task, part, tar)
             tar.write(_END_OF_ARCHIVE)
     else:
         task.tar.unlink(missing_ok=True)  # an empty tar stops some loaders for ever
@@ -230,24 +240,28 @@ def _repack(
         keys = selection.keys(source.name)
         for position, key in enumerate(keys):
             if len(held) == size or key in held:
-                yield f"{number:05d}", (*parts, *_run_of(source, start, position))
+                yield f"{number:05d}", (*parts, *_run_of(selection, source, start, position))
                 number, parts, held, start = number + 1, [], set(), position
             held.add(key)
-        parts.extend(_run_of(source, start, len(keys)))
+        parts.extend(_run_of(selection, source, start, len(keys)))
     if parts:
         yield f"{number:05d}", tuple(parts)
 
 
-def _run_of(source: ShardSource, start: int, stop: int) -> list[Part]:
-    return [Part(source, start, stop)] if stop > start else []
+def _run_of(selection: Selection, source: ShardSource, start: int, stop: int) -> list[Part]:
+    return [_part(selection, source, start, stop)] if stop > start else []
 
 
-def _identity(task: ExportTask, selection: Selection) -> dict[str, Any]:
+def _part(selection: Selection, source: ShardSource, start: int, stop: int) -> Part:
+    return Part(source, selection.fingerprints[source.name], start, stop)
+
+
+def _identity(task: ExportTask) -> dict[str, Any]:
     """What an output shard was made from; a done shard has the same."""
     return {
-        "selection": selection.id,
+        "selection": task.selection_id,
         "parts": [[part.source.name, part.start, part.stop] for part in task.parts],
-        "fingerprints": [selection.fingerprints[part.source.name].as_json() for part in task.parts],
+        "fingerprints": [part.fingerprint.as_json() for part in task.parts],
     }
 
 
@@ -259,11 +273,11 @@ def _is_done(task: ExportTask, identity: dict[str, Any]) -> bool:
     return stats.get("lesstext") == identity and task.tar.exists() == bool(task.n_samples)
 
 
-def _copy_part(part: Part, selection: Selection, tar: BinaryIO) -> None:
+def _copy_part(task: ExportTask, part: Part, tar: BinaryIO) -> None:
     name = part.source.name
-    keys = selection.keys(name)[part.start : part.stop]
+    keys = read_keys(task.selection, task.selection_id, name)[part.start : part.stop]
     with local_copy(part.source) as path:
-        if fingerprint(path) != selection.fingerprints[name]:
+        if fingerprint(path) != part.fingerprint:
             raise ShardError(name, "is not the file that was scored; score it and select again")
         entries = _entries_by_key(path, name)
         with path.open("rb") as file:

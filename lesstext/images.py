@@ -103,15 +103,6 @@ def _jpeg_reduction(longer_px: int, target_px: int | None) -> int:
     return next((scale for scale in (8, 4, 2) if longer_px // scale >= target_px), 1)
 
 
-def _decode_with_pil(data: bytes) -> Pixels:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            upright = ImageOps.exif_transpose(image)
-            return np.array(_to_rgb(upright))
-    except Exception as error:  # see _read_header
-        raise ImageError("decode_error", f"cannot decode: {error!r}") from error
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to 8-bit RGB; 16-bit grey keeps its contrast (PIL alone would clip it)."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,15 +90,20 @@ class Selection:
 
         Raises ScoreTableError for a shard that the selection does not know.
         """
-        import pyarrow.parquet as pq
-
         if shard not in self.fingerprints:
             raise ScoreTableError(f"{self.path} says nothing about shard {shard}: score it first")
-        table = pq.read_table(
-            cached(self.path, self.id), columns=["key"], filters=[("shard", "=", shard)]
-        )
-        keys: list[str] = table.column("key").to_pylist()
-        return keys
+        return read_keys(self.path, self.id, shard)
+
+    def n_kept_by_shard(self) -> Counter[str]:
+        """How many samples are kept in each shard, in one pass over the rows."""
+        import pyarrow.parquet as pq
+
+        counts: Counter[str] = Counter()
+        with pq.ParquetFile(cached(self.path, self.id)) as file:
+            for batch in file.iter_batches(columns=["shard"]):
+                for found in batch.column(0).value_counts().to_pylist():
+                    counts[found["values"]] += found["counts"]
+        return counts
 
 
 def select(
@@ -126,6 +132,17 @@ def select(
         if npy is not None:
             _write_subset_file(view, keep, npy)
         return selection
+
+
+def read_keys(path: Location, selection_id: str, shard: str) -> list[str]:
+    """Keys that the selection at `path` keeps in one shard, in tar order; reads no description."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(
+        cached(path, selection_id), columns=["key"], filters=[("shard", "=", shard)]
+    )
+    keys: list[str] = table.column("key").to_pylist()
+    return keys
 
 
 def read_selection(path: Location) -> Selection:
