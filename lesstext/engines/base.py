@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import Protocol
 
 from lesstext.claims import claim
@@ -12,6 +14,8 @@ from lesstext.errors import LesstextError
 from lesstext.helpers import Helpers
 from lesstext.resume import done_before
 from lesstext.scoring import OnProgress, ScoreTask, ShardReport, score_shard
+
+MAX_ATTEMPTS = 3
 
 OnSamples = Callable[[str, int], None]
 
@@ -24,6 +28,22 @@ class Engine(Protocol):
     ) -> Iterator[ShardReport]:
         """Yield one report per task. `on_samples(shard, n)` hears of samples as they are done."""
         ...
+
+
+@dataclass(slots=True)
+class Job:
+    """A task that is given to workers, and how often it was."""
+
+    task: ScoreTask
+    attempts: int = 0
+
+    def give_back(self, waiting: deque[Job], reason: str) -> ShardReport | None:
+        """Put the shard back after its worker died; one that kills every worker is given up."""
+        if self.attempts < MAX_ATTEMPTS:
+            waiting.appendleft(self)
+            return None
+        name = self.task.source.name
+        return ShardReport(shard=name, error=f"shard {name}: {reason}")
 
 
 def run_task(

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 from lesstext.detection import Detector, DetectorSettings, load_detector
-from lesstext.engines.base import OnSamples, run_task
+from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
 from lesstext.errors import DetectorError, LesstextError
 from lesstext.helpers import helpers_for
 from lesstext.processes import settle_in
@@ -26,7 +26,6 @@ from lesstext.scoring import ScoreTask, ShardReport
 from lesstext.specs import ShardSource, fetch_ahead
 from lesstext.stages import staged
 
-_MAX_ATTEMPTS = 3
 _STOP_GRACE_S = 2.0
 
 
@@ -55,7 +54,7 @@ class LocalEngine:
     def run(
         self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
     ) -> Iterator[ShardReport]:
-        waiting = deque(_Job(task) for task in tasks)
+        waiting = deque(Job(task) for task in tasks)
         workers = [_Worker(p) for p in self._placements[: len(tasks)]]
         try:
             for worker in workers:
@@ -73,18 +72,12 @@ class LocalEngine:
 
 
 @dataclass(slots=True)
-class _Job:
-    task: ScoreTask
-    attempts: int = 0
-
-
-@dataclass(slots=True)
 class _Worker:
     """A child process, the pipe to it, the job it is on, and the one it fetches meanwhile."""
 
     settings: DetectorSettings
-    job: _Job | None = None
-    upcoming: _Job | None = None
+    job: Job | None = None
+    upcoming: Job | None = None
     ready: bool = False
     deaths_before_ready: int = 0
     process: BaseProcess | None = field(default=None, init=False)
@@ -98,7 +91,7 @@ class _Worker:
         theirs.close()
         self.ready = False
 
-    def take_from(self, waiting: deque[_Job], n_workers: int) -> None:
+    def take_from(self, waiting: deque[Job], n_workers: int) -> None:
         """Start on the next job, and put a remote one by as long as others will not lack it."""
         job = self.upcoming or (waiting.popleft() if waiting else None)
         self.upcoming = None
@@ -108,7 +101,7 @@ class _Worker:
             self.upcoming = waiting.popleft()
         self._give(job)
 
-    def _give(self, job: _Job) -> None:
+    def _give(self, job: Job) -> None:
         assert self.pipe is not None
         job.attempts += 1
         self.job, self.ready = job, False
@@ -130,7 +123,7 @@ class _Worker:
 
 
 def _collect(
-    workers: list[_Worker], waiting: deque[_Job], on_samples: OnSamples | None
+    workers: list[_Worker], waiting: deque[Job], on_samples: OnSamples | None
 ) -> Iterator[ShardReport]:
     """Wait for news from any worker and act on it; yields the reports among it."""
     by_pipe = {worker.pipe: worker for worker in workers if worker.pipe is not None}
@@ -154,7 +147,7 @@ def _collect(
             raise value
 
 
-def _replace_dead(worker: _Worker, waiting: deque[_Job]) -> ShardReport | None:
+def _replace_dead(worker: _Worker, waiting: deque[Job]) -> ShardReport | None:
     """Restart a dead worker and put its shard back; a shard that keeps killing is given up."""
     job, worker.job = worker.job, None
     if worker.upcoming is not None:
@@ -164,16 +157,13 @@ def _replace_dead(worker: _Worker, waiting: deque[_Job]) -> ShardReport | None:
     code = worker.process.exitcode if worker.process is not None else None
     if job is None:
         worker.deaths_before_ready += 1
-        if worker.deaths_before_ready >= _MAX_ATTEMPTS:
+        if worker.deaths_before_ready >= MAX_ATTEMPTS:
             raise DetectorError(f"worker processes die while loading the detector (exit {code})")
     worker.start()
-    if job is None or job.attempts < _MAX_ATTEMPTS:
-        if job is not None:
-            waiting.appendleft(job)
+    if job is None:
         return None
-    name = job.task.source.name
     reason = f"its worker process died {job.attempts} times (exit code {code})"
-    return ShardReport(shard=name, error=f"shard {name}: {reason}")
+    return job.give_back(waiting, reason)
 
 
 def _serve(pipe: Any, settings: DetectorSettings) -> None:

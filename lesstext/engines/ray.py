@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from lesstext.detection import DetectorSettings, identify_detector, load_detector
-from lesstext.engines.base import OnSamples, run_task
+from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
 from lesstext.errors import DetectorError, LesstextError, UsageError
 from lesstext.helpers import helpers_for
 from lesstext.scoring import ScoreTask, ShardReport
 from lesstext.stages import staged
 
-_MAX_ATTEMPTS = 3
 _POLL_S = 0.5
 
 _Item = TypeVar("_Item")
@@ -95,7 +94,7 @@ class RayEngine:
     ) -> Iterator[ShardReport]:
         ray = connect()
         n_gpus = int(ray.cluster_resources().get("GPU", 0))
-        waiting = deque(_Job(task) for task in tasks)
+        waiting = deque(Job(task) for task in tasks)
         workers = [
             _Worker(ray, s, self._annotator, _resources(s, len(self._workers), n_gpus))
             for s in self._workers[: len(tasks)]
@@ -126,7 +125,7 @@ def run_each(
     """
     ray = connect()
     n_at_once = n_at_once or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    remote = ray.remote(num_cpus=1, max_retries=_MAX_ATTEMPTS - 1)(function)
+    remote = ray.remote(num_cpus=1, max_retries=MAX_ATTEMPTS - 1)(function)
     waiting, running = deque(items), dict[Any, _Item]()
     try:
         while waiting or running:
@@ -183,12 +182,6 @@ class _Actor:
 
 
 @dataclass(slots=True)
-class _Job:
-    task: ScoreTask
-    attempts: int = 0
-
-
-@dataclass(slots=True)
 class _Worker:
     """An actor, what it was asked last, and the job it is on."""
 
@@ -200,7 +193,7 @@ class _Worker:
     pending: Any = None
     counting: Any = None
     n_counted: int = 0
-    job: _Job | None = None
+    job: Job | None = None
     deaths_before_ready: int = 0
 
     def start(self) -> None:
@@ -209,7 +202,7 @@ class _Worker:
         self.actor = made.remote()
         self.pending = self.actor.load.remote(self.settings, self.annotator)
 
-    def give(self, job: _Job) -> None:
+    def give(self, job: Job) -> None:
         job.attempts += 1
         self.job, self.n_counted, self.counting = job, 0, None
         self.pending = self.actor.score.remote(job.task)
@@ -233,7 +226,7 @@ class _Worker:
 
 
 def _collect(
-    ray: Any, workers: list[_Worker], waiting: deque[_Job], on_samples: OnSamples | None
+    ray: Any, workers: list[_Worker], waiting: deque[Job], on_samples: OnSamples | None
 ) -> Iterator[ShardReport]:
     """Wait a moment for news from any actor and act on it; yields the reports among it."""
     by_ref = {worker.pending: worker for worker in workers if worker.pending is not None}
@@ -259,22 +252,17 @@ def _collect(
             on_samples(worker.job.task.source.name, n)
 
 
-def _replace_dead(worker: _Worker, waiting: deque[_Job], error: Exception) -> ShardReport | None:
+def _replace_dead(worker: _Worker, waiting: deque[Job], error: Exception) -> ShardReport | None:
     """Start another actor and put the shard back; a shard that keeps killing is given up."""
     job, worker.job = worker.job, None
     if job is None:
         worker.deaths_before_ready += 1
-        if worker.deaths_before_ready >= _MAX_ATTEMPTS:
+        if worker.deaths_before_ready >= MAX_ATTEMPTS:
             raise DetectorError(f"Ray actors die while loading the detector: {error}") from error
     worker.start()
-    if job is None or job.attempts < _MAX_ATTEMPTS:
-        if job is not None:
-            waiting.appendleft(job)
+    if job is None:
         return None
-    name = job.task.source.name
-    return ShardReport(
-        shard=name, error=f"shard {name}: its Ray actor died {job.attempts} times: {error}"
-    )
+    return job.give_back(waiting, f"its Ray actor died {job.attempts} times: {error}")
 
 
 def _resources(settings: DetectorSettings, n_actors: int, n_gpus: int) -> dict[str, float]:
