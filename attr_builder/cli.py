@@ -171,8 +171,16 @@ def inspect(
     "--out results/`"
 )
 def evaluate(
-    model: Annotated[str, typer.Option(help="open_clip model name, or a model config (.json).")],
-    pretrained: Annotated[str, typer.Option(help="Weights: a tag, or the path of a checkpoint.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="open_clip model name, model config (.json), local-dir:DIR, hf-hub:NAME."
+        ),
+    ],
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="Weights: a tag, or a checkpoint. Stored models bring their own."),
+    ] = None,
     attr_set: Annotated[
         Path | None, typer.Option("--set", help="A built set: all its variants.")
     ] = None,

@@ -39,7 +39,7 @@ class EvaluateConfig:
     """One `attr-builder evaluate` command line; stored beside its results."""
 
     model: str
-    pretrained: str
+    pretrained: str | None
     attr_set: Path | None = None
     clean: str | None = None
     attacked: str | None = None

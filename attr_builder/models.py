@@ -18,11 +18,12 @@ class LoadedModel:
     preprocess: Any
 
 
-def load_model(name: str, pretrained: str, device: str) -> LoadedModel:
+def load_model(name: str, pretrained: str | None, device: str) -> LoadedModel:
     """Load an open_clip model; `pretrained` is a tag or the path of a checkpoint.
 
-    `name` may also be the path of an open_clip model config (JSON). Raises UsageError when the
-    model, tag or file is unknown, naming what there is.
+    `name` may also be the path of an open_clip model config (JSON), or, as `local-dir:FOLDER` or
+    `hf-hub:NAME`, a model stored with its weights, which `pretrained` None means. Raises UsageError
+    when the model, tag or file is unknown, naming what there is.
     """
     import open_clip
 
@@ -36,7 +37,9 @@ def load_model(name: str, pretrained: str, device: str) -> LoadedModel:
         close = [m for m in open_clip.list_models() if m.lower()[:5] == name.lower()[:5]]
         raise UsageError(f"open_clip knows no model {name!r}; near: {', '.join(close) or 'none'}")
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if not is_hub and not Path(pretrained).is_file() and pretrained not in tags:
+    if pretrained is None and not is_hub:
+        raise UsageError(f"name the weights of {name}: --pretrained FILE or {', '.join(tags)}")
+    if not is_hub and pretrained not in tags and not Path(str(pretrained)).is_file():
         raise UsageError(
             f"{pretrained!r} is neither a file nor a tag of {name}; its tags: {', '.join(tags)}"
         )

@@ -99,7 +99,7 @@ def compute_metrics(
     """
     p = predictions
     attacked, noop = _attack_masks(p, classes)
-    fooled = _same_name(p.top[:, 0], p.attack_labels, classes)
+    hits = fooled(p, classes)
     wins = np.asarray(p.true_cosine > p.attack_cosine)
     twin_right, has_twin = _twins(p, clean)
     among_right = attacked & has_twin & twin_right
@@ -113,11 +113,16 @@ def compute_metrics(
         top1=_rate(p.right, p),
         top5=_rate(in_top, p) if has_top5 else no_rate,
         mean_per_class_recall=mean_per_class_recall(p.labels, p.right),
-        attack_success=_rate(fooled, p, attacked) if attacked.any() else None,
-        attack_success_when_clean_right=_rate(fooled, p, among_right) if clean else None,
+        attack_success=_rate(hits, p, attacked) if attacked.any() else None,
+        attack_success_when_clean_right=_rate(hits, p, among_right) if clean else None,
         pairwise_wins=_rate(wins, p, attacked) if attacked.any() else None,
         drop=_drop(p, twin_right, has_twin) if clean else None,
     )
+
+
+def fooled(p: Predictions, classes: ClassList) -> Bools:
+    """Per row, whether the first answer is the class whose name is written on the image."""
+    return _same_name(p.top[:, 0], p.attack_labels, classes)
 
 
 def subset(p: Predictions, mask: Bools) -> Predictions:

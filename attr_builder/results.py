@@ -29,7 +29,7 @@ Published (Cao et al. 2023, ViT-B/16, 80 templates, the whole `paper` set):
 def as_markdown(evaluation: Evaluation) -> str:
     """Tables of all measures, with 95% intervals."""
     config = evaluation.config
-    title = f"# {config.model}, {config.pretrained}"
+    title = f"# {config.model}" + (f", {config.pretrained}" if config.pretrained else "")
     twin = evaluation.baseline
     compared = f"compared with `{twin}`" if twin else "without clean twins: give --clean"
     lines = [
