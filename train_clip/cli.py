@@ -243,13 +243,16 @@ def _config(values: dict[str, Any], sources: tuple[SourceConfig, ...]) -> Any:
 def compare(
     config: Annotated[Path, typer.Argument(help="TOML: seeds, [common], one [arms.NAME] each.")],
     out: Annotated[Path, typer.Option(help="Folder for runs, table, curves and page.")],
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs at a time; on CPUs set threads in the TOML file.")
+    ] = 1,
 ) -> None:
     """Train arms that differ in data only, and compare them; a rerun does what is missing."""
     from train_clip.compare import compare as run
     from train_clip.compare import load_comparison
     from train_clip.comparison_report import PAGE, markdown_table
 
-    print(markdown_table(run(load_comparison(config), out)), end="")
+    print(markdown_table(run(load_comparison(config), out, jobs)), end="")
     print(f"page: {out / PAGE}")
 
 

@@ -24,12 +24,13 @@ log = logging.getLogger(__name__)
 # What may differ between arms: which pairs are seen, and how they are shown.
 DATA_SETTINGS = ("sources", "image", "caption")
 COMPARISON = "comparison.json"
-# Metrics that rest on one outcome per item, and the name of those outcomes.
+# Metrics that rest on one outcome per item, and the names of outcomes and items.
 PAIRED = {
-    "clean_top1": "clean",
-    "attacked_top1": "attacked",
-    "i2t_R@1": "i2t",
-    "t2i_R@1": "t2i",
+    "clean_top1": ("clean_right", "clean_item"),
+    "attacked_top1": ("attacked_right", "attacked_item"),
+    "attacked_attack_success": ("attacked_fooled", "attacked_item"),
+    "i2t_R@1": ("i2t_right", "i2t_item"),
+    "t2i_R@1": ("t2i_right", "t2i_item"),
 }
 
 
@@ -111,11 +112,16 @@ def load_comparison(path: Path) -> ComparisonConfig:
     )
 
 
-def compare(config: ComparisonConfig, out: Path) -> Comparison:
-    """Train what is not trained yet, then write the table, the curves and the page into `out`."""
+def compare(config: ComparisonConfig, out: Path, jobs: int = 1) -> Comparison:
+    """Train what is not trained yet, then write the table, the curves and the page into `out`.
+
+    `jobs` runs are trained at a time. On CPUs they share the cores, so that `threads` must be set;
+    raises ConfigError where it is not.
+    """
     from train_clip.comparison_report import write_report
 
-    runs = [_run(config, arm, seed, out) for seed in config.seeds for arm in config.arms]
+    _train_missing(config, out, jobs)
+    runs = [load_run(arm, seed, _folder(out, arm, seed)) for seed, arm in _plan(config)]
     _check_same_start(runs)
     comparison = summarise(runs, config.baseline)
     write_text(out / COMPARISON, json.dumps(as_dict(comparison, out), indent=2))
@@ -144,11 +150,30 @@ def summarise(runs: Sequence[FinishedRun], baseline: str) -> Comparison:
     for metric in _metrics(runs):
         table[metric] = {arm: spread(_values(runs, arm, metric)) for arm in arms}
     differences = {
-        metric: {arm: _difference(runs, baseline, arm, outcome) for arm in arms if arm != baseline}
-        for metric, outcome in PAIRED.items()
-        if metric in table
+        metric: {arm: difference(runs, baseline, arm, metric) for arm in arms if arm != baseline}
+        for metric, (outcome, _) in PAIRED.items()
+        if metric in table and all(outcome in run.outcomes for run in runs)
     }
     return Comparison(baseline=baseline, runs=list(runs), table=table, differences=differences)
+
+
+def difference(runs: Sequence[FinishedRun], baseline: str, arm: str, metric: str) -> Difference:
+    """Arm minus baseline in one of PAIRED's metrics, seed by seed on the same items.
+
+    Raises TrainError where the two were not evaluated on the same items.
+    """
+    right, item = PAIRED[metric]
+    pairs = [(_of(runs, baseline, run.seed), run) for run in runs if run.arm == arm]
+    items = pairs[0][0].outcomes[item]
+    for pair in pairs:
+        for run in pair:
+            if not np.array_equal(run.outcomes[item], items):
+                raise TrainError(f"{run.folder} was evaluated on other items than {arm}'s twin")
+    return compare_outcomes(
+        [base.outcomes[right] for base, _ in pairs],
+        [run.outcomes[right] for _, run in pairs],
+        [str(name) for name in items],
+    )
 
 
 def as_dict(comparison: Comparison, out: Path) -> dict[str, Any]:
@@ -199,15 +224,35 @@ def _parse_toml(text: str) -> Any:
     return tomllib.loads(text)
 
 
-def _run(config: ComparisonConfig, arm: str, seed: int, out: Path) -> FinishedRun:
-    from train_clip.loop import train
+def _plan(config: ComparisonConfig) -> list[tuple[int, str]]:
+    return [(seed, arm) for seed in config.seeds for arm in config.arms]
 
-    folder = out / arm / f"seed{seed}"
-    wanted = replace(config.arms[arm], seed=seed)
-    if not _is_finished(folder, wanted):
-        log.info("arm %s, seed %d: %s", arm, seed, folder)
-        train(wanted, folder)
-    return load_run(arm, seed, folder)
+
+def _folder(out: Path, arm: str, seed: int) -> Path:
+    return out / arm / f"seed{seed}"
+
+
+def _train_missing(config: ComparisonConfig, out: Path, jobs: int) -> None:
+    from train_clip.loop import train
+    from train_clip.side_by_side import train_side_by_side, visible_gpus
+
+    wanted = [
+        (replace(config.arms[arm], seed=seed), _folder(out, arm, seed))
+        for seed, arm in _plan(config)
+    ]
+    missing = [(run, folder) for run, folder in wanted if not _is_finished(folder, run)]
+    common = config.arms[config.baseline]
+    if jobs > 1 and common.threads is None and not visible_gpus(common.device):
+        raise ConfigError(
+            f"{jobs} runs at a time share the CPU's cores: set threads under [common], for "
+            "example threads = 1 (the number of threads is part of a CPU result)"
+        )
+    if jobs > 1 and len(missing) > 1:
+        train_side_by_side(missing, jobs)
+        return
+    for run, folder in missing:
+        log.info("%s", folder)
+        train(run, folder)
 
 
 def _is_finished(folder: Path, wanted: TrainConfig) -> bool:
@@ -239,21 +284,6 @@ def _metrics(runs: Sequence[FinishedRun]) -> list[str]:
 
 def _values(runs: Sequence[FinishedRun], arm: str, metric: str) -> list[float]:
     return [run.result["evaluation"][metric] for run in runs if run.arm == arm]
-
-
-def _difference(runs: Sequence[FinishedRun], baseline: str, arm: str, outcome: str) -> Difference:
-    pairs = [(_of(runs, baseline, run.seed), run) for run in runs if run.arm == arm]
-    items = pairs[0][0].outcomes[f"{outcome}_item"]
-    for pair in pairs:
-        for run in pair:
-            if not np.array_equal(run.outcomes[f"{outcome}_item"], items):
-                raise TrainError(f"{run.folder} was evaluated on other items than {arm}'s twin")
-    right = f"{outcome}_right"
-    return compare_outcomes(
-        [base.outcomes[right] for base, _ in pairs],
-        [run.outcomes[right] for _, run in pairs],
-        [str(item) for item in items],
-    )
 
 
 def _of(runs: Sequence[FinishedRun], arm: str, seed: int) -> FinishedRun:

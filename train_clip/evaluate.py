@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attr_builder.evalsets import OpenedSet, open_any
+from attr_builder.outcomes import fooled
 from attr_builder.sources import SourceItem, parse_classes
 from attr_builder.zeroshot import (
     EvalSet,
@@ -92,9 +93,12 @@ class Evaluator:
         clean: Predictions | None = None
         for name, opened in self._sets.items():
             answers = classify(model, preprocess, opened.images, classifier, device=self._device)
-            values.update(_flatten(name, compute_metrics(answers, classes, clean)))
+            metrics = compute_metrics(answers, classes, clean)
+            values.update(_flatten(name, metrics))
             outcomes[f"{name}_right"] = answers.right
             outcomes[f"{name}_item"] = np.array(answers.clusters)
+            if metrics.attack_success is not None and metrics.attack_success.n == metrics.n:
+                outcomes[f"{name}_fooled"] = fooled(answers, classes)
             clean = answers
 
     def _retrieval(self, model: Any, values: dict[str, Any], outcomes: Outcomes) -> None:

@@ -1,0 +1,110 @@
+"""Several trainings at a time, each in a process of its own; told to stop, each saves its place."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from train_clip.config import TrainConfig
+from train_clip.errors import Interrupted, TrainError
+from train_clip.signals import StopSignals
+
+log = logging.getLogger(__name__)
+
+RUN_LOG = "train.log"
+_POLL_S = 0.2
+
+
+def train_side_by_side(runs: Sequence[tuple[TrainConfig, Path]], jobs: int) -> None:
+    """Train each (config, folder), at most `jobs` at a time; what a run says goes to `train.log`.
+
+    SIGTERM and SIGINT reach all runs, which save their places; raises Interrupted then. Where one
+    run fails, the others under way are told to stop, and TrainError names it.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting = list(reversed(runs))
+    active: dict[int, tuple[BaseProcess, Path, float]] = {}
+    with StopSignals() as stop:
+        try:
+            while waiting or active:
+                for slot in range(jobs):
+                    if slot not in active and waiting:
+                        config, folder = waiting.pop()
+                        folder.mkdir(parents=True, exist_ok=True)
+                        gpu = pick_gpu(slot, visible_gpus(config.device))
+                        process = context.Process(target=_run, args=(config, folder, gpu))
+                        process.start()
+                        active[slot] = (process, folder, time.monotonic())
+                        log.info("%s: training (%d to go)", folder, len(waiting))
+                time.sleep(_POLL_S)
+                _reap(active)
+                if stop.received:
+                    raise Interrupted("told to stop; every run saved its place")
+        finally:
+            for process, _, _ in active.values():
+                process.terminate()
+            for process, _, _ in active.values():
+                process.join()
+
+
+def visible_gpus(device: str) -> list[str]:
+    """The GPUs to share out, as CUDA_VISIBLE_DEVICES names them; none for another device."""
+    if device not in ("auto", "cuda"):
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def pick_gpu(slot: int, gpus: Sequence[str]) -> str | None:
+    """The GPU of a slot, in turn.
+
+    >>> [pick_gpu(slot, ["0", "3"]) for slot in range(3)]
+    ['0', '3', '0']
+    """
+    return gpus[slot % len(gpus)] if gpus else None
+
+
+def _reap(active: dict[int, tuple[BaseProcess, Path, float]]) -> None:
+    for slot, (process, folder, begun) in list(active.items()):
+        if process.is_alive():
+            continue
+        del active[slot]
+        if process.exitcode != 0:
+            raise TrainError(f"{folder} failed (exit code {process.exitcode}); see {RUN_LOG} there")
+        log.info("%s: done after %.1f minutes", folder, (time.monotonic() - begun) / 60)
+
+
+def _run(config: TrainConfig, folder: Path, gpu: str | None) -> None:
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    with (folder / RUN_LOG).open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    from train_clip.loop import train
+
+    try:
+        train(config, folder)
+    except TrainError as error:
+        logging.error("%s", error)
+        raise SystemExit(1) from error
+
+
+def _stop_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
