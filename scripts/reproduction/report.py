@@ -1,0 +1,293 @@
+"""The result told: table (Markdown), figures (JSON), plots, and a page that tells the story.
+
+`results.json`, the tables and the plots hold nothing that differs between two runs of one
+experiment; times, versions and the commit stand in `provenance.json`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lesstext.files import write_text
+from reproduction.measures import (
+    CONTROLS,
+    METRICS,
+    ArmRow,
+    Estimate,
+    Removal,
+    ThresholdPoint,
+    arm_rows,
+    compared,
+    read_runs,
+    removals,
+    threshold_points,
+)
+from reproduction.plan import Gate, Plan
+from reproduction.plots import draw_arms, draw_curves, draw_examples, draw_threshold
+
+PAPER = (
+    ("all", "1.1B", "68.66", "35.73"),
+    ("filtered", "0.7B", "70.77", "68.78"),
+)
+# "No worse" leaves this much room, in accuracy.
+MARGIN = 0.03
+_PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python-headless", "pillow", "easyocr")
+_TEMPLATES = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question of the experiment, what the figures say to it, and the difference they rest on."""
+
+    question: str
+    answer: str
+    found: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything that the page tells; `void` says why the experiment cannot tell, or is empty."""
+
+    size: str
+    n_steps: int
+    n_photos: int
+    n_classes: int
+    chance: float
+    pilot: Gate
+    void: str
+    arms: list[ArmRow]
+    answers: list[Answer]
+    removals: list[Removal]
+    thresholds: list[ThresholdPoint]
+
+
+def write_results(plan: Plan, pilot: Gate) -> Path:
+    """Write all of `results/`; returns the page."""
+    runs = read_runs(plan)
+    rows = arm_rows(plan, runs)
+    results = Results(
+        size=plan.size.name,
+        n_steps=runs[0].result["n_steps"],
+        n_photos=runs[0].result["evaluation"]["clean_n"],
+        n_classes=round(1 / plan.chance),
+        chance=plan.chance,
+        pilot=pilot,
+        void=_why_void(plan, rows[0]),
+        arms=rows,
+        answers=_answers(runs, plan.size.arms),
+        removals=removals(plan, plan.size.max_text_area),
+        thresholds=threshold_points(plan),
+    )
+    out = plan.results
+    write_text(out / "results.json", json.dumps(_plain(asdict(results)), indent=2) + "\n")
+    write_text(out / "provenance.json", json.dumps(_provenance(plan), indent=2) + "\n")
+    draw_threshold(results.thresholds, plan.size.max_text_area, out / "threshold.png")
+    draw_curves(runs, plan.size.arms, plan.chance, out / "curves.png")
+    draw_arms(rows, out / "arms.png")
+    draw_examples(plan, out / "examples.png")
+    write_text(out / "table.md", as_markdown(results, plan))
+    return _write_page(plan, results)
+
+
+def as_markdown(results: Results, plan: Plan) -> str:
+    """The tables for people, in GitHub's Markdown."""
+    lines = [f"# Reproduction, size `{results.size}`", "", _setting(results, plan), ""]
+    if results.void:
+        lines += [f"**Void: {results.void}.**", ""]
+    names = ["pairs", "clean top-1", "Attr top-1", "attack success", "repeats"]
+    lines += _header(["arm", *names, "image→text R@5", "text→image R@5"])
+    lines += [_arm_line(row) for row in results.arms]
+    lines += ["", "| the paper (ViT-B/16, web data) | pairs | ImageNet top-1 | Attr top-1 |"]
+    lines += ["|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in PAPER)]
+    lines += [
+        "",
+        "Mean over seeds [95% interval: bootstrap over photos and seeds; retrieval: lowest",
+    ]
+    lines += ["and highest seed]. Percent, but repeats: how often a pair was drawn on average.", ""]
+    lines += _header(["question", "difference", "answer"])
+    lines += [f"| {a.question} | {_difference(a.found)} | {a.answer} |" for a in results.answers]
+    lines += ["", *_header(["arm", *(f"`{name}` top-1" for name in CONTROLS)])]
+    for row in results.arms:
+        cells = [_percent(row.controls[name]) for name in CONTROLS]
+        lines.append(f"| {row.arm} | {' | '.join(cells)} |")
+    lines += ["", f"The filter (ratio above {plan.size.max_text_area:g} is removed) against what"]
+    lines += ["was drawn; precision of a row counts all clean samples that were removed.", ""]
+    lines += _header(["samples", "n", "removed", "recall", "precision"])
+    lines += [_removal_line(row) for row in results.removals]
+    return "\n".join(lines) + "\n"
+
+
+def _why_void(plan: Plan, all_arm: ArmRow) -> str:
+    """Why the experiment cannot tell, or nothing."""
+    if not plan.size.claims:
+        return "this size tests the plumbing and claims nothing"
+    success, clean = all_arm.metrics["success"], all_arm.metrics["clean"]
+    if success.low < 2 * plan.chance:
+        return f"`all` was not surely fooled twice as often as chance ({_percent(success)})"
+    if clean.low < 2 * plan.chance:
+        return f"`all` sees too little ({_percent(clean)} clean)"
+    return ""
+
+
+def _answers(runs: Sequence[Any], arms: Sequence[str]) -> list[Answer]:
+    asked = [
+        ("does filtered beat all under attack?", "all", "filtered", "attacked", "better"),
+        ("is filtered fooled less than all?", "all", "filtered", "success", "less"),
+        ("is filtered no worse than all on clean?", "all", "filtered", "clean", "no worse"),
+        ("is filtered no worse than control on clean?", "control", "filtered", "clean", "no worse"),
+        ("does filtered beat control under attack?", "control", "filtered", "attacked", "better"),
+        (
+            "is filtered as good as oracle under attack?",
+            "oracle",
+            "filtered",
+            "attacked",
+            "no worse",
+        ),
+        ("is filtered as good as oracle on clean?", "oracle", "filtered", "clean", "no worse"),
+        ("does control lose against all on clean?", "all", "control", "clean", "worse"),
+    ]
+    asked += [
+        (f"does {arm} beat all under attack?", "all", arm, "attacked", "better")
+        for arm in arms
+        if arm in ("masked", "pool", "augment")
+    ]
+    answers = []
+    for question, baseline, arm, metric, wanted in asked:
+        found = compared(runs, baseline, arm, metric)
+        answers.append(Answer(question, _answer(wanted, found), found))
+    return answers
+
+
+def _answer(wanted: str, found: Estimate) -> str:
+    """Yes, no or cannot tell, from where the 95% interval lies.
+
+    >>> _answer("better", Estimate(0.1, 0.05, 0.15)), _answer("less", Estimate(0.1, 0.05, 0.15))
+    ('yes', 'no')
+    >>> _answer("no worse", Estimate(0.0, -0.01, 0.01)), _answer("better", Estimate(0.0, -0.1, 0.1))
+    ('yes', 'cannot tell')
+    """
+    if wanted in ("less", "worse"):
+        return _answer("better", Estimate(-found.mean, -found.high, -found.low))
+    bound = -MARGIN if wanted == "no worse" else 0.0
+    if found.low > bound:
+        return "yes" if wanted == "better" else f"yes (within {100 * MARGIN:g} points)"
+    return "no" if found.high < bound else "cannot tell"
+
+
+def _setting(results: Results, plan: Plan) -> str:
+    train = plan.size.train
+    return (
+        f"{results.n_classes} classes of Tiny-ImageNet, model `{train['model']}`, "
+        f"{results.n_steps} steps of {train['batch_size']} pairs, {len(plan.size.seeds)} seeds, "
+        f"{results.n_photos} validation photos with {plan.size.attack['attacks-per-image']} wrong "
+        f"words each; chance {100 * results.chance:.1f}%. "
+        f"Pilot (seed {plan.size.pilot_seed}): {results.pilot.text}."
+    )
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _arm_line(row: ArmRow) -> str:
+    metrics = {name: _percent(row.metrics[name]) for name in METRICS}
+    cells = [metrics["clean"], metrics["attacked"], metrics["success"], f"{row.repeats:.1f}"]
+    cells += [metrics["i2t"], metrics["t2i"]]
+    return f"| {row.arm} | {row.pairs:,} | {' | '.join(cells)} |"
+
+
+def _removal_line(row: Removal) -> str:
+    clean = row.precision == 0.0
+    recall, precision = ("–" if clean or math.isnan(x) else f"{100 * x:.1f}%" for x in _rates(row))
+    share = f"{row.removed:,}" + (f" ({100 * row.recall:.1f}%)" if clean else "")
+    return f"| {row.group} | {row.n:,} | {share} | {recall} | {precision} |"
+
+
+def _rates(row: Removal) -> tuple[float, float]:
+    return row.recall, row.precision
+
+
+def _percent(found: Estimate) -> str:
+    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _difference(found: Estimate) -> str:
+    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null, all the way down."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _provenance(plan: Plan) -> dict[str, Any]:
+    """Commands with their seconds, versions, machine and commit."""
+    log = (plan.out / "commands.jsonl").read_text(encoding="utf-8").splitlines()
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "processor": _processor(),
+        "settings": plan.size.as_dict(),
+        "commands": [json.loads(line) for line in log],
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    for line in (
+        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    ):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _write_page(plan: Plan, results: Results) -> Path:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True
+    )
+    environment.filters.update(percent=_percent, difference=_difference)
+    pictures = {
+        name: base64.b64encode((plan.results / f"{name}.png").read_bytes()).decode()
+        for name in ("threshold", "curves", "arms")
+    }
+    page = environment.get_template("page.html.j2").render(
+        results=results,
+        size=plan.size,
+        setting=_setting(results, plan),
+        provenance=_provenance(plan),
+        controls=CONTROLS,
+        paper=PAPER,
+        pictures=pictures,
+    )
+    target = plan.results / "index.html"
+    write_text(target, page)
+    return target
