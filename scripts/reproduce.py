@@ -24,9 +24,13 @@ from reproduction.report import write_results
 
 from lesstext.files import write_text
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 DATA_HELP = "Tiny-ImageNet: train and val parquet, classes.csv [$LESSTEXT_DATA/tiny_imagenet]."
 VOID = 3
+# Commands are shown as they read on any machine.
+_SHOWN_AS = {sys.executable: "python", str(HERE): "scripts"}
+if "LESSTEXT_DATA" in os.environ:
+    _SHOWN_AS[os.environ["LESSTEXT_DATA"]] = "$LESSTEXT_DATA"
 
 
 def main(
@@ -64,15 +68,16 @@ class CommandLog:
     def run(self, command: Sequence[str], *, quiet: bool = False) -> None:
         """Run one command; ends the program with its exit code where it fails."""
         begun = time.monotonic()
-        shown = shlex.join(command).replace(sys.executable, "python")
-        if data := os.environ.get("LESSTEXT_DATA"):
-            shown = shown.replace(data, "$LESSTEXT_DATA")
+        shown = shlex.join(command)
+        for path, name in _SHOWN_AS.items():
+            shown = shown.replace(path, name)
         typer.echo(f"$ {shown}", err=True)
-        # From the environment that runs this script, whether or not it is activated.
+        # From the environment that runs this script, whether or not it is activated; one thread,
+        # since commands that use several cores start processes for that.
         search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         done = subprocess.run(
             command,
-            env={**os.environ, "PATH": search},
+            env={**os.environ, "PATH": search, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL if quiet else None,
         )
         if done.returncode != 0:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -23,36 +24,36 @@ RUN_LOG = "train.log"
 _POLL_S = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class _Active:
+    process: BaseProcess
+    folder: Path
+    begun: float
+
+
 def train_side_by_side(runs: Sequence[tuple[TrainConfig, Path]], jobs: int) -> None:
     """Train each (config, folder), at most `jobs` at a time; what a run says goes to `train.log`.
 
     SIGTERM and SIGINT reach all runs, which save their places; raises Interrupted then. Where one
     run fails, the others under way are told to stop, and TrainError names it.
     """
-    context = multiprocessing.get_context("spawn")
     waiting = list(reversed(runs))
-    active: dict[int, tuple[BaseProcess, Path, float]] = {}
+    active: dict[int, _Active] = {}
     with StopSignals() as stop:
         try:
             while waiting or active:
                 for slot in range(jobs):
                     if slot not in active and waiting:
-                        config, folder = waiting.pop()
-                        folder.mkdir(parents=True, exist_ok=True)
-                        gpu = pick_gpu(slot, visible_gpus(config.device))
-                        process = context.Process(target=_run, args=(config, folder, gpu))
-                        process.start()
-                        active[slot] = (process, folder, time.monotonic())
-                        log.info("%s: training (%d to go)", folder, len(waiting))
+                        active[slot] = _start(*waiting.pop(), slot)
                 time.sleep(_POLL_S)
-                _reap(active)
                 if stop.received:
-                    raise Interrupted("told to stop; every run saved its place")
+                    raise Interrupted("told to stop; every run under way saved its place")
+                _reap(active)
         finally:
-            for process, _, _ in active.values():
-                process.terminate()
-            for process, _, _ in active.values():
-                process.join()
+            for one in active.values():
+                one.process.terminate()
+            for one in active.values():
+                one.process.join()
 
 
 def visible_gpus(device: str) -> list[str]:
@@ -78,14 +79,27 @@ def pick_gpu(slot: int, gpus: Sequence[str]) -> str | None:
     return gpus[slot % len(gpus)] if gpus else None
 
 
-def _reap(active: dict[int, tuple[BaseProcess, Path, float]]) -> None:
-    for slot, (process, folder, begun) in list(active.items()):
-        if process.is_alive():
+def _start(config: TrainConfig, folder: Path, slot: int) -> _Active:
+    folder.mkdir(parents=True, exist_ok=True)
+    gpu = pick_gpu(slot, visible_gpus(config.device))
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_run, args=(config, folder, gpu))
+    process.start()
+    log.info("%s: training", folder)
+    return _Active(process, folder, time.monotonic())
+
+
+def _reap(active: dict[int, _Active]) -> None:
+    """Forget the processes that are done; raises TrainError where one failed."""
+    for slot, one in list(active.items()):
+        if one.process.is_alive():
             continue
         del active[slot]
-        if process.exitcode != 0:
-            raise TrainError(f"{folder} failed (exit code {process.exitcode}); see {RUN_LOG} there")
-        log.info("%s: done after %.1f minutes", folder, (time.monotonic() - begun) / 60)
+        if one.process.exitcode != 0:
+            raise TrainError(
+                f"{one.folder} failed (exit code {one.process.exitcode}); see {RUN_LOG} there"
+            )
+        log.info("%s: done after %.1f minutes", one.folder, (time.monotonic() - one.begun) / 60)
 
 
 def _run(config: TrainConfig, folder: Path, gpu: str | None) -> None:

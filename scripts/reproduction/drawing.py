@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ ROTATED_DEGREES = (20.0, 70.0)
 _MARGIN = 0.03
 _MAX_WIDTH = 0.92
 _MIN_FONT_PX = 4
+_LINE_CHARACTERS = 11
 _COLOUR_DISTANCE = 300  # in RGB; 442 is black on white
 _DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 FONT_FILES = (
@@ -83,6 +85,7 @@ def draw_text(
     look = _choose_look(rng, hard)
     if look.style == "logo":
         text = text.upper()
+    text = "\n".join(textwrap.wrap(text, _LINE_CHARACTERS))
     path = FONT_FILES[rng.randrange(n_fonts)]
     ink, paper = _choose_colours(rng)
     font_px = _fitting_size(path, text, look.height * image.height, image.width)
@@ -96,11 +99,11 @@ def draw_text(
     centre = (left + layer.width / 2, top + layer.height / 2)
     corners = _rotated_box(centre, size, look.degrees)
     return painted.convert("RGB"), DrawnText(
-        text=text,
+        text=text.replace("\n", " "),
         style=look.style,
         hard=hard,
         font=path.stem,
-        height_ratio=render_glyphs(str(path), font_px, text).mask.height / image.height,
+        height_ratio=_line_height(path, font_px, text) / image.height,
         area_ratio=size[0] * size[1] / (image.width * image.height),
         polygon=tuple(round(value, 1) for corner in corners for value in corner),
     )
@@ -127,9 +130,14 @@ def _choose_colours(rng: random.Random) -> tuple[Colour, Colour]:
 
 def _fitting_size(path: Path, text: str, height_px: float, image_width: int) -> int:
     """The font size at which the letters are `height_px` high, or less where they are too wide."""
-    probe = render_glyphs(str(path), 100, text).mask
-    size = 100 * min(height_px / probe.height, _MAX_WIDTH * image_width / probe.width)
+    width = render_glyphs(str(path), 100, text).mask.width
+    height = _line_height(path, 100, text)
+    size = 100 * min(height_px / height, _MAX_WIDTH * image_width / width)
     return max(_MIN_FONT_PX, round(size))
+
+
+def _line_height(path: Path, font_px: int, text: str) -> float:
+    return render_glyphs(str(path), font_px, text).mask.height / len(text.splitlines())
 
 
 def _layer(

@@ -68,13 +68,14 @@ class ArmRow:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What the filter does to one group of samples; precision counts every false removal."""
+    """What the filter does to one group of samples. `precision` sets the group's removals against
+    all false ones; it is None for the group without text, NaN where nothing was removed."""
 
     group: str
     n: int
     removed: int
     recall: float
-    precision: float
+    precision: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def arm_rows(plan: Plan, runs: Sequence[FinishedRun]) -> list[ArmRow]:
 def compared(runs: Sequence[FinishedRun], baseline: str, arm: str, name: str) -> Estimate:
     """Arm minus baseline in one of METRICS, paired by photo and seed."""
     found = difference(runs, baseline, arm, METRICS[name])
-    seeds = tuple(-test.value for test in found.tests)
+    seeds = tuple(0.0 - test.value for test in found.tests)
     return Estimate(found.mean, found.low, found.high, seeds)
 
 
@@ -120,7 +121,7 @@ def removals(plan: Plan, threshold: float) -> list[Removal]:
     false = sum(n_removed for bucket, _, _, n_removed in rows if bucket == "none")
 
     def group(name: str, chosen: Sequence[tuple[str, str, int, int]]) -> Removal:
-        n, removed = (sum(row[i] for row in chosen) for i in (2, 3))
+        n, removed = sum(row[2] for row in chosen), sum(row[3] for row in chosen)
         return Removal(name, n, removed, _share(removed, n), _share(removed, removed + false))
 
     with_text = [row for row in rows if row[0] != "none"]
@@ -129,7 +130,7 @@ def removals(plan: Plan, threshold: float) -> list[Removal]:
     kinds = ("parrot", "swapped", "unrelated")
     found += [group(f"caption: {k}", [r for r in with_text if r[1] == k]) for k in kinds]
     n_clean = sum(row[2] for row in rows if row[0] == "none")
-    found.append(Removal("clean (removed wrongly)", n_clean, false, _share(false, n_clean), 0.0))
+    found.append(Removal("no text (removed wrongly)", n_clean, false, _share(false, n_clean), None))
     return found
 
 

@@ -12,6 +12,7 @@ from lesstext.files import write_text
 
 # The pilot must be fooled three times as often as chance would have it, and see well above chance.
 PILOT_SUCCESS, PILOT_CLEAN = 3.0, 2.0
+_ROUNDING = 1e-9
 AUGMENTATION = {"flip_prob": 0.5, "jitter": [0.4, 0.4, 0.4, 0.1], "randaugment": [2, 9.0]}
 
 
@@ -129,9 +130,8 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        return (
-            self.success >= PILOT_SUCCESS * self.chance and self.clean >= PILOT_CLEAN * self.chance
-        )
+        reads = self.success >= PILOT_SUCCESS * self.chance - _ROUNDING
+        return reads and self.clean >= PILOT_CLEAN * self.chance - _ROUNDING
 
     @property
     def text(self) -> str:

@@ -44,6 +44,7 @@ def draw_threshold(points: Sequence[ThresholdPoint], chosen: float, target: Path
         axes.plot(thresholds, [getattr(p, name) for p in points], marker="o", ms=4, label=label)
     axes.axvline(chosen, color="0.4", linestyle="--", linewidth=1, label=f"used: {chosen:g}")
     axes.set_xscale("symlog", linthresh=0.001)
+    axes.set_xlim(left=0)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("largest text-area ratio that is kept")
     axes.grid(alpha=0.3)

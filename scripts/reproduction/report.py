@@ -121,7 +121,7 @@ def as_markdown(results: Results, plan: Plan) -> str:
         lines.append(f"| {row.arm} | {' | '.join(cells)} |")
     lines += ["", f"The filter (ratio above {plan.size.max_text_area:g} is removed) against what"]
     lines += ["was drawn; precision of a row counts all clean samples that were removed.", ""]
-    lines += _header(["samples", "n", "removed", "recall", "precision"])
+    lines += _header(["samples", "n", "removed", "share removed (recall)", "precision"])
     lines += [_removal_line(row) for row in results.removals]
     return "\n".join(lines) + "\n"
 
@@ -172,22 +172,22 @@ def _answer(wanted: str, found: Estimate) -> str:
 
     >>> _answer("better", Estimate(0.1, 0.05, 0.15)), _answer("less", Estimate(0.1, 0.05, 0.15))
     ('yes', 'no')
-    >>> _answer("no worse", Estimate(0.0, -0.01, 0.01)), _answer("better", Estimate(0.0, -0.1, 0.1))
-    ('yes', 'cannot tell')
+    >>> _answer("no worse", Estimate(0.0, -0.1, 0.1)), _answer("no worse", Estimate(0, -0.01, 0.01))
+    ('cannot tell', 'yes (within 3 points)')
     """
     if wanted in ("less", "worse"):
         return _answer("better", Estimate(-found.mean, -found.high, -found.low))
     bound = -MARGIN if wanted == "no worse" else 0.0
     if found.low > bound:
         return "yes" if wanted == "better" else f"yes (within {100 * MARGIN:g} points)"
-    return "no" if found.high < bound else "cannot tell"
+    return "no" if found.high <= bound else "cannot tell"
 
 
 def _setting(results: Results, plan: Plan) -> str:
-    train = plan.size.train
+    train, seeds = plan.size.train, ", ".join(map(str, plan.size.seeds))
     return (
-        f"{results.n_classes} classes of Tiny-ImageNet, model `{train['model']}`, "
-        f"{results.n_steps} steps of {train['batch_size']} pairs, {len(plan.size.seeds)} seeds, "
+        f"{results.n_classes} classes of Tiny-ImageNet, model {train['model']}, "
+        f"{results.n_steps} steps of {train['batch_size']} pairs, seeds {seeds}; "
         f"{results.n_photos} validation photos with {plan.size.attack['attacks-per-image']} wrong "
         f"words each; chance {100 * results.chance:.1f}%. "
         f"Pilot (seed {plan.size.pilot_seed}): {results.pilot.text}."
@@ -206,14 +206,13 @@ def _arm_line(row: ArmRow) -> str:
 
 
 def _removal_line(row: Removal) -> str:
-    clean = row.precision == 0.0
-    recall, precision = ("–" if clean or math.isnan(x) else f"{100 * x:.1f}%" for x in _rates(row))
-    share = f"{row.removed:,}" + (f" ({100 * row.recall:.1f}%)" if clean else "")
-    return f"| {row.group} | {row.n:,} | {share} | {recall} | {precision} |"
+    precision = "" if row.precision is None else _share(row.precision)
+    return f"| {row.group} | {row.n:,} | {row.removed:,} | {_share(row.recall)} | {precision} |"
 
 
-def _rates(row: Removal) -> tuple[float, float]:
-    return row.recall, row.precision
+def _share(value: float) -> str:
+    """A share in percent, or an en dash where there is nothing to take it of."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def _percent(found: Estimate) -> str:
@@ -274,7 +273,7 @@ def _write_page(plan: Plan, results: Results) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True
     )
-    environment.filters.update(percent=_percent, difference=_difference)
+    environment.filters.update(percent=_percent, difference=_difference, share=_share)
     pictures = {
         name: base64.b64encode((plan.results / f"{name}.png").read_bytes()).decode()
         for name in ("threshold", "curves", "arms")

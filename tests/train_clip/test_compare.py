@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +153,77 @@ def test_runs_that_began_differently_are_refused(pools: tuple[Path, Path], tmp_p
     path_of_one.write_text(json.dumps({**result, "initial_weights": "another"}))
     with pytest.raises(TrainError, match="the runs of seed 0 differ in initial_weights"):
         compare(load_comparison(path), out)
+
+
+SIDE_BY_SIDE = """
+seeds = [0]
+baseline = "all"
+[common]
+model = "tiny-vit"
+context_length = 8
+steps = 3
+batch_size = 4
+workers = 0
+warmup = "0"
+tensorboard = false
+device = "cpu"
+threads = 1
+"""
+
+
+def final_weights(out: Path) -> dict[str, str]:
+    found = json.loads((out / "comparison.json").read_text())["runs"]
+    return {f"{run['arm']}/{run['seed']}": run["final_weights"] for run in found}
+
+
+def test_runs_side_by_side_give_what_one_after_another_gives(
+    pools: tuple[Path, Path], tmp_path: Path
+) -> None:
+    big, small = pools
+    path = write_config(tmp_path / "c.toml", SIDE_BY_SIDE, all=source(big), less=source(small))
+    compare(load_comparison(path), tmp_path / "together", jobs=2)
+    compare(load_comparison(path), tmp_path / "alone")
+    assert final_weights(tmp_path / "together") == final_weights(tmp_path / "alone")
+    assert "step 3/3" in (tmp_path / "together/less/seed0/train.log").read_text()
+
+
+def test_a_failing_run_is_named_and_stops_the_others(
+    pools: tuple[Path, Path], tmp_path: Path
+) -> None:
+    big, _ = pools
+    settings = SIDE_BY_SIDE.replace("steps = 3", "steps = 100000")
+    empty = f'sources = [{{data = "{big}", scores = "{tmp_path}/no", where = "width > 0"}}]'
+    path = write_config(tmp_path / "c.toml", settings, all=source(big), less=empty)
+    with pytest.raises(TrainError, match=r"less/seed0 failed .*see train\.log there"):
+        compare(load_comparison(path), tmp_path / "out", jobs=2)
+    assert str(tmp_path / "no") in (tmp_path / "out/less/seed0/train.log").read_text()
+
+
+def test_runs_told_to_stop_go_on_where_they_were(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    settings = SIDE_BY_SIDE.replace("steps = 3", "steps = 40")
+    path = write_config(tmp_path / "c.toml", settings, all=source(big), less=source(small))
+    command = [sys.executable, "-m", "train_clip.cli", "compare", str(path), "--jobs", "2"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE)
+    metrics = tmp_path / "out/all/seed0/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and '"step": 2' in metrics.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert b"saved its place" in errors
+    assert list((tmp_path / "out/all/seed0/checkpoints").glob("*.pt"))
+    assert not (tmp_path / "out/all/seed0/result.json").exists()
+    subprocess.run([*command, "--out", str(tmp_path / "out")], check=True)
+    compare(load_comparison(path), tmp_path / "alone")
+    assert final_weights(tmp_path / "out") == final_weights(tmp_path / "alone")
+
+
+def test_cores_are_shared_on_purpose(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    settings = SIDE_BY_SIDE.replace("threads = 1\n", "")
+    path = write_config(tmp_path / "c.toml", settings, all=source(big), less=source(small))
+    with pytest.raises(ConfigError, match=r"set threads under \[common\]"):
+        compare(load_comparison(path), tmp_path / "out", jobs=2)

@@ -6,10 +6,10 @@ import doctest
 
 import pytest
 
-from train_clip import evaluate, retrieval, schedule, statistics
+from train_clip import evaluate, retrieval, schedule, side_by_side, statistics
 
 
-@pytest.mark.parametrize("module", [evaluate, retrieval, schedule, statistics])
+@pytest.mark.parametrize("module", [evaluate, retrieval, schedule, side_by_side, statistics])
 def test_examples(module: object) -> None:
     failed, attempted = doctest.testmod(module)  # type: ignore[arg-type]
     assert attempted > 0

@@ -1,0 +1,93 @@
+"""The arms and the pilot's verdict, for every size that is offered."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import reproduce
+from reproduction import report
+from reproduction.plan import Gate, Plan, load_size, write_arms
+
+from train_clip.compare import load_comparison
+
+SIZES = Path(reproduce.__file__).parent / "reproduction" / "sizes.toml"
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return Plan(load_size(SIZES, "smoke"), tmp_path)
+
+
+@pytest.mark.parametrize("size", ["smoke", "small", "gpu"])
+def test_every_size_is_a_comparison_of_arms_that_differ_in_data_only(
+    size: str, tmp_path: Path
+) -> None:
+    plan = Plan(load_size(SIZES, size), tmp_path)
+    write_arms(plan)
+    comparison = load_comparison(plan.arms)
+    assert tuple(comparison.arms) == plan.size.arms
+    assert comparison.seeds == plan.size.seeds
+    assert plan.size.pilot_seed not in comparison.seeds
+    if plan.size.claims:
+        assert len(comparison.seeds) >= 3
+        assert plan.size.attack["attacks-per-image"] >= 9
+
+
+def test_arms_are_what_they_are_called(plan: Plan) -> None:
+    write_arms(plan)
+    arms = load_comparison(plan.arms).arms
+    selections = {name: [s.selection for s in arm.sources] for name, arm in arms.items()}
+    base = str(plan.out / "selections")
+    assert selections == {
+        "all": [None],
+        "filtered": [f"{base}/filtered.parquet"],
+        "control": [f"{base}/filtered.control.parquet"],
+        "oracle": [f"{base}/oracle.parquet"],
+        "masked": [None],
+        "pool": [f"{base}/filtered.parquet", f"{base}/extra.parquet"],
+        "augment": [None],
+    }
+    assert arms["masked"].image.text_mask == "mean"
+    assert arms["augment"].image.randaugment[0] > 0
+
+
+def test_an_unknown_size_is_refused() -> None:
+    with pytest.raises(SystemExit, match="--size must be one of smoke, small, gpu, got 'big'"):
+        load_size(SIZES, "big")
+
+
+@pytest.mark.parametrize(
+    ("clean", "success", "passed"),
+    [(0.5, 0.3, True), (0.5, 0.29, False), (0.19, 0.9, False), (0.2, 0.3, True)],
+)
+def test_the_pilot_must_see_and_be_fooled(clean: float, success: float, passed: bool) -> None:
+    assert Gate(clean, 0.1, success, chance=0.1).passed is passed
+
+
+def test_a_folder_is_never_gone_on_with_under_other_settings(plan: Plan) -> None:
+    reproduce._freeze(plan)
+    reproduce._freeze(plan)
+    other = Plan(replace(plan.size, max_text_area=0.1), plan.out)
+    with pytest.raises(reproduce.typer.Exit):
+        reproduce._freeze(other)
+
+
+def test_commands_are_logged_and_failures_end_the_program(tmp_path: Path) -> None:
+    log = reproduce.CommandLog(tmp_path / "commands.jsonl")
+    log.run([reproduce.sys.executable, "-c", "pass"])
+    row = json.loads((tmp_path / "commands.jsonl").read_text())
+    assert row["command"] == "python -c pass"
+    with pytest.raises(reproduce.typer.Exit) as ended:
+        log.run([reproduce.sys.executable, "-c", "raise SystemExit(7)"])
+    assert ended.value.exit_code == 7
+
+
+@pytest.mark.parametrize("module", [report, reproduce])
+def test_examples(module: object) -> None:
+    failed, attempted = doctest.testmod(module)  # type: ignore[arg-type]
+    assert attempted > 0
+    assert failed == 0
