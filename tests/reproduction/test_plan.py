@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import doctest
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import reproduce
+import typer
 from reproduction import report
 from reproduction.plan import Gate, Plan, load_size, write_arms
 
@@ -72,17 +74,17 @@ def test_a_folder_is_never_gone_on_with_under_other_settings(plan: Plan) -> None
     reproduce._freeze(plan)
     reproduce._freeze(plan)
     other = Plan(replace(plan.size, max_text_area=0.1), plan.out)
-    with pytest.raises(reproduce.typer.Exit):
+    with pytest.raises(typer.Exit):
         reproduce._freeze(other)
 
 
 def test_commands_are_logged_and_failures_end_the_program(tmp_path: Path) -> None:
     log = reproduce.CommandLog(tmp_path / "commands.jsonl")
-    log.run([reproduce.sys.executable, "-c", "pass"])
+    log.run([sys.executable, "-c", "pass"])
     row = json.loads((tmp_path / "commands.jsonl").read_text())
     assert row["command"] == "python -c pass"
-    with pytest.raises(reproduce.typer.Exit) as ended:
-        log.run([reproduce.sys.executable, "-c", "raise SystemExit(7)"])
+    with pytest.raises(typer.Exit) as ended:
+        log.run([sys.executable, "-c", "raise SystemExit(7)"])
     assert ended.value.exit_code == 7
 
 
