@@ -234,7 +234,10 @@ def _plain(value: Any) -> Any:
 
 def _provenance(plan: Plan) -> dict[str, Any]:
     """Commands with their seconds, versions, machine and commit."""
-    log = (plan.out / "commands.jsonl").read_text(encoding="utf-8").splitlines()
+    seconds: dict[str, float] = {}
+    for line in (plan.out / "commands.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)  # once for each time that the script was started
+        seconds[row["command"]] = round(seconds.get(row["command"], 0.0) + row["seconds"], 1)
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -242,7 +245,7 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "packages": {name: version(name) for name in _PACKAGES},
         "processor": _processor(),
         "settings": plan.size.as_dict(),
-        "commands": [json.loads(line) for line in log],
+        "commands": [{"command": text, "seconds": took} for text, took in seconds.items()],
     }
 
 

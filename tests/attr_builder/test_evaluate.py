@@ -105,6 +105,7 @@ def test_wrong_use_exits_with_2_and_one_line(
         (("build", photos, "--out", tmp_path / "o", "--format", "zip"), "got 'zip'"),
         (("evaluate", *model), "nothing to evaluate"),
         (("evaluate", *model, "--clean", photos), "neither a file nor a tag"),
+        (("evaluate", *model[:2], "--clean", photos), "name the weights of ViT-B-16"),
         (
             ("evaluate", "--model", "ViT-B-61", "--pretrained", "x", "--clean", photos),
             "knows no model 'ViT-B-61'",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from attr_builder.classes import ClassList
 from attr_builder.errors import UsageError
@@ -23,12 +25,22 @@ from attr_builder.zeroshot import (
     open_as_trainers_do,
     prompt_templates,
 )
-from tests.attr_builder.conftest import SIX
+from tests.attr_builder.conftest import SIX, TINY_MODEL
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model: tuple[str, str]) -> LoadedModel:
     return load_model(*tiny_model, "cpu")
+
+
+def test_a_stored_model_brings_its_weights(model: LoadedModel, tmp_path: Path) -> None:
+    config = {"model_cfg": TINY_MODEL, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(model.network.state_dict(), tmp_path / "open_clip_model.safetensors")
+    stored = load_model(f"local-dir:{tmp_path}", None, "cpu").network.state_dict()
+    mine = model.network.state_dict()
+    assert stored.keys() == mine.keys()
+    assert all(torch.equal(stored[name], mine[name]) for name in mine)
 
 
 def items(photos: Path) -> EvalSet:
