@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 from reproduction.plan import Gate, Plan, gate, load_size, write_arms
-from reproduction.report import write_results
+from reproduction.report import source_commit, write_results
 
 from lesstext.files import write_text
 
@@ -60,7 +60,7 @@ def main(
 
 
 class CommandLog:
-    """Runs commands, shows them, and keeps what was run with the seconds it took."""
+    """Runs commands, shows them, and keeps what was run, how long, and from which commit."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -83,7 +83,8 @@ class CommandLog:
         if done.returncode != 0:
             typer.echo(f"failed with exit code {done.returncode}: {shown}", err=True)
             raise typer.Exit(done.returncode if done.returncode > 0 else 1)
-        row = {"command": shown, "seconds": round(time.monotonic() - begun, 1)}
+        took = round(time.monotonic() - begun, 1)
+        row = {"command": shown, "seconds": took, "commit": source_commit()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -99,10 +99,10 @@ def draw_arms(rows: Sequence[ArmRow], target: Path) -> None:
 
 
 def draw_examples(plan: Plan, target: Path) -> None:
-    """Samples that the filter removed and kept, rightly and wrongly: one row for each group."""
+    """Samples that the filter removed and kept, rightly and wrongly, and attacks: a row each."""
     tables = [str(path) for path in find_tables(plan.scores / "train")]
     truth = [str(path) for path in sorted(plan.truth.glob("train-*.parquet"))]
-    sheet = Image.new("RGB", (_PER_ROW * _CELL_PX, len(_GROUPS) * _CELL_PX), "white")
+    sheet = Image.new("RGB", (_PER_ROW * _CELL_PX, (len(_GROUPS) + 1) * _CELL_PX), "white")
     for line, condition in enumerate(_GROUPS.values()):
         keys = duckdb.execute(
             f"""SELECT regexp_extract(s.filename, '([^/]+)[.]parquet$', 1), s.key
@@ -112,11 +112,17 @@ def draw_examples(plan: Plan, target: Path) -> None:
             {"tables": tables, "truth": truth, "threshold": plan.size.max_text_area},
         ).fetchall()
         for column, (shard, key) in enumerate(keys):
-            image = _image(plan.train_shards / f"{shard}.tar", key)
-            image.thumbnail((_CELL_PX - 4, _CELL_PX - 4))
-            sheet.paste(image, (column * _CELL_PX, line * _CELL_PX))
+            _paste(sheet, _image(plan.train_shards / f"{shard}.tar", key), column, line)
+    attacked = sorted(path for path in (plan.attr / "attacked").rglob("*") if path.is_file())
+    for column, path in enumerate(attacked[:: max(1, len(attacked) // _PER_ROW)][:_PER_ROW]):
+        _paste(sheet, Image.open(path).convert("RGB"), column, len(_GROUPS))
     with atomic_path(target) as part:
         sheet.save(part, "PNG")
+
+
+def _paste(sheet: Image.Image, image: Image.Image, column: int, line: int) -> None:
+    image.thumbnail((_CELL_PX - 4, _CELL_PX - 4))
+    sheet.paste(image, (column * _CELL_PX, line * _CELL_PX))
 
 
 def _image(shard: Path, key: str) -> Image.Image:

@@ -41,7 +41,7 @@ PAPER = (
 # "No worse" leaves this much room, in accuracy.
 MARGIN = 0.03
 _PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python-headless", "pillow", "easyocr")
-_TEMPLATES = Path(__file__).parent
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ def write_results(plan: Plan, pilot: Gate) -> Path:
 
 def as_markdown(results: Results, plan: Plan) -> str:
     """The tables for people, in GitHub's Markdown."""
-    lines = [f"# Reproduction, size `{results.size}`", "", _setting(results, plan), ""]
+    lines = [f"# Reproduction, size `{results.size}`", "", _setting(results, plan)]
+    lines += [f"Pilot (seed {plan.size.pilot_seed}): {results.pilot.text}.", ""]
     if results.void:
         lines += [f"**Void: {results.void}.**", ""]
     names = ["pairs", "clean top-1", "Attr top-1", "attack success", "repeats"]
@@ -189,8 +190,7 @@ def _setting(results: Results, plan: Plan) -> str:
         f"{results.n_classes} classes of Tiny-ImageNet, model {train['model']}, "
         f"{results.n_steps} steps of {train['batch_size']} pairs, seeds {seeds}; "
         f"{results.n_photos} validation photos with {plan.size.attack['attacks-per-image']} wrong "
-        f"words each; chance {100 * results.chance:.1f}%. "
-        f"Pilot (seed {plan.size.pilot_seed}): {results.pilot.text}."
+        f"words each; chance {100 * results.chance:.1f}%."
     )
 
 
@@ -233,14 +233,16 @@ def _plain(value: Any) -> Any:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    """Commands with their seconds, versions, machine and commit."""
+    """Commands with their seconds, the commits they ran from, versions and machine."""
     seconds: dict[str, float] = {}
+    commits: dict[str, None] = {}
     for line in (plan.out / "commands.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)  # once for each time that the script was started
         seconds[row["command"]] = round(seconds.get(row["command"], 0.0) + row["seconds"], 1)
+        commits[row["commit"]] = None
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commits": list(commits),
+        "report_commit": source_commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         "processor": _processor(),
@@ -249,9 +251,11 @@ def _provenance(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str:
+def source_commit() -> str:
+    """The commit of these sources, with `-dirty` where tracked files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=_HERE, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
@@ -274,7 +278,7 @@ def _write_page(plan: Plan, results: Results) -> Path:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True
     )
     environment.filters.update(percent=_percent, difference=_difference, share=_share)
     pictures = {

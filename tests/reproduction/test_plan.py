@@ -82,7 +82,7 @@ def test_commands_are_logged_and_failures_end_the_program(tmp_path: Path) -> Non
     log = reproduce.CommandLog(tmp_path / "commands.jsonl")
     log.run([sys.executable, "-c", "pass"])
     row = json.loads((tmp_path / "commands.jsonl").read_text())
-    assert row["command"] == "python -c pass"
+    assert row["command"] == "python -c pass" and row["commit"]
     with pytest.raises(typer.Exit) as ended:
         log.run([sys.executable, "-c", "raise SystemExit(7)"])
     assert ended.value.exit_code == 7

@@ -92,7 +92,8 @@ def plan(tmp_path: Path) -> Plan:
             write_run(plan, arm, seed)
     write_scores(plan)
     plan.classes.write_text("label,wnid,name\n" + "".join(f"{i},n{i},c{i}\n" for i in range(10)))
-    (plan.out / "commands.jsonl").write_text('{"command": "lesstext score", "seconds": 1.0}\n')
+    row = {"command": "lesstext score", "seconds": 1.0, "commit": "abc"}
+    (plan.out / "commands.jsonl").write_text(2 * (json.dumps(row) + "\n"))
     return plan
 
 
