@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from lesstext.files import write_text
 HERE = Path(__file__).resolve().parent
 DATA_HELP = "Tiny-ImageNet: train and val parquet, classes.csv [$LESSTEXT_DATA/tiny_imagenet]."
 VOID = 3
+TERMINATED = 128 + signal.SIGTERM
 # Commands are shown as they read on any machine.
 _SHOWN_AS = {sys.executable: "python", str(HERE): "scripts"}
 if "LESSTEXT_DATA" in os.environ:
@@ -44,6 +46,7 @@ def main(
     plan = Plan(chosen, out or Path("reproduce-out") / size)
     _freeze(plan)
     log = CommandLog(plan.out / "commands.jsonl")
+    signal.signal(signal.SIGTERM, lambda *_: log.stop())
     make_inputs(plan, source, log)
     found = run_pilot(plan, log)
     if chosen.claims and not found.passed:
@@ -64,9 +67,19 @@ class CommandLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Tell the running commands to save their place and end; later ones are not begun."""
+        self._stopped = True
+        for process in list(self._running):
+            process.terminate()
 
     def run(self, command: Sequence[str], *, quiet: bool = False) -> None:
         """Run one command; ends the program with its exit code where it fails."""
+        if self._stopped:
+            raise typer.Exit(TERMINATED)
         begun = time.monotonic()
         shown = shlex.join(command)
         for path, name in _SHOWN_AS.items():
@@ -75,14 +88,21 @@ class CommandLog:
         # From the environment that runs this script, whether or not it is activated; one thread,
         # since commands that use several cores start processes for that.
         search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             env={**os.environ, "PATH": search, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL if quiet else None,
         )
-        if done.returncode != 0:
-            typer.echo(f"failed with exit code {done.returncode}: {shown}", err=True)
-            raise typer.Exit(done.returncode if done.returncode > 0 else 1)
+        self._running.add(process)
+        if self._stopped:  # since it was started
+            process.terminate()
+        code = process.wait()
+        self._running.discard(process)
+        if self._stopped:
+            raise typer.Exit(TERMINATED)
+        if code != 0:
+            typer.echo(f"failed with exit code {code}: {shown}", err=True)
+            raise typer.Exit(code if code > 0 else 1)
         took = round(time.monotonic() - begun, 1)
         row = {"command": shown, "seconds": took, "commit": source_commit()}
         with self._path.open("a", encoding="utf-8") as file:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import json
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +88,38 @@ def test_commands_are_logged_and_failures_end_the_program(tmp_path: Path) -> Non
     with pytest.raises(typer.Exit) as ended:
         log.run([sys.executable, "-c", "raise SystemExit(7)"])
     assert ended.value.exit_code == 7
+
+
+def test_told_to_stop_it_tells_its_command_and_waits_for_it(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    child = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path({str(ended)!r}).touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path({str(begun)!r}).touch()
+time.sleep(60)
+"""
+    parent = f"""
+import signal, sys, typer, pathlib
+import reproduce
+log = reproduce.CommandLog(pathlib.Path({str(tmp_path / "log")!r}))
+signal.signal(signal.SIGTERM, lambda *_: log.stop())
+try:
+    log.run([sys.executable, "-c", {child!r}])
+except typer.Exit as error:
+    sys.exit(error.exit_code)
+"""
+    scripts = str(Path(reproduce.__file__).parent)
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=scripts)
+    deadline = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=60) == reproduce.TERMINATED
+    assert ended.exists()
 
 
 @pytest.mark.parametrize("module", [report, reproduce])
