@@ -36,9 +36,9 @@ if "LESSTEXT_DATA" in os.environ:
 
 
 def main(
-    size: Annotated[str, typer.Option(help="smoke, small or gpu.")],
+    size: Annotated[str, typer.Option(help="smoke, small or gpu.")] = "small",
     data: Annotated[Path | None, typer.Option(help=DATA_HELP)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder [reproduce-out/SIZE].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: reproduce-out/SIZE).")] = None,
 ) -> None:
     """From Tiny-ImageNet to the table; exit code 3 means that the experiment is void."""
     chosen = load_size(HERE / "reproduction" / "sizes.toml", size)
