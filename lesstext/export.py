@@ -235,9 +235,10 @@ def _repack(
     """Fill output shards in order. Keys may repeat across input shards but not within an output:
     there the output ends early, since renaming a sample would break its identity."""
     number, parts, held = 0, list[Part](), set[str]()
+    kept = selection.keys_by_shard()
     for source in sources:
         start = 0
-        keys = selection.keys(source.name)
+        keys = kept[source.name].to_pylist()
         for position, key in enumerate(keys):
             if len(held) == size or key in held:
                 yield f"{number:05d}", (*parts, *_run_of(selection, source, start, position))

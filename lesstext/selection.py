@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
 from lesstext.errors import ScoreTableError, UsageError
@@ -21,6 +21,9 @@ from lesstext.score_view import ScoreView
 from lesstext.scores import TABLE_SUFFIX, read_parquet_metadata
 from lesstext.shards import Fingerprint
 from lesstext.storage import Location, cached, local_mirror
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _METADATA_KEY = b"lesstext_selection"
 _UNIT = "\x1f"  # separates seed, shard and key before hashing; occurs in none of them
@@ -85,14 +88,21 @@ class Selection:
         text = json.dumps([self.kind, self.rule, self.scores_digest], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    def keys(self, shard: str) -> list[str]:
-        """Keys kept in one shard, in tar order.
+    def keys_by_shard(self) -> dict[str, pa.ChunkedArray]:
+        """Keys kept in each shard that the selection knows, in tar order; read in one pass.
 
-        Raises ScoreTableError for a shard that the selection does not know.
+        They stay in memory as Arrow strings: a key's length and about 8 bytes for each.
         """
-        if shard not in self.fingerprints:
-            raise ScoreTableError(f"{self.path} says nothing about shard {shard}: score it first")
-        return read_keys(self.path, self.id, shard)
+        import pyarrow.parquet as pq
+
+        columns = ["shard", "key"]
+        rows = pq.read_table(cached(self.path, self.id), columns=columns, read_dictionary=["shard"])
+        keys, start = rows.column("key"), 0
+        found = dict.fromkeys(self.fingerprints, keys.slice(0, 0))
+        for run in rows.column("shard").value_counts().to_pylist():  # rows are sorted by shard
+            found[run["values"]] = keys.slice(start, run["counts"])
+            start += run["counts"]
+        return found
 
     def n_kept_by_shard(self) -> Counter[str]:
         """How many samples are kept in each shard, in one pass over the rows."""
@@ -146,7 +156,7 @@ def read_keys(path: Location, selection_id: str, shard: str) -> list[str]:
 
 
 def read_selection(path: Location) -> Selection:
-    """Read a selection's description; its rows stay on disk until `keys` is called.
+    """Read a selection's description; its rows stay on disk until they are asked for.
 
     Raises ScoreTableError when the file is no selection.
     """

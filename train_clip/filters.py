@@ -37,6 +37,8 @@ def choose_filter(source: SourceConfig, folder: Path) -> Keep:
 
 
 def _by_selection(selection: Selection) -> Keep:
+    kept_keys = selection.keys_by_shard()
+
     def keep(table: ShardTable) -> NDArray[np.bool_]:
         known = selection.fingerprints.get(table.name)
         if known is None:
@@ -50,7 +52,7 @@ def _by_selection(selection: Selection) -> Keep:
                 f"{selection.path} was made for another version of shard {table.name} than "
                 f"{table.path} (its size or content differ)"
             )
-        kept = set(selection.keys(table.name))
+        kept = set(kept_keys[table.name].to_pylist())
         return np.array([key in kept for key in table.keys], dtype=bool)
 
     return keep

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lesstext.errors import ScoreTableError, UsageError
 from lesstext.predicate import check_predicate
-from lesstext.selection import Counts, Rule, Selection, read_selection, select
+from lesstext.selection import Counts, Rule, Selection, read_keys, read_selection, select
 from tests.lesstext.builders import ratio_samples, sample, write_tar
 from tests.lesstext.conftest import Score
 
@@ -44,7 +44,20 @@ def test_max_text_area_keeps_up_to_and_including(tables: Path, tmp_path: Path) -
         ("b/00000", "b_000000000"), ("b/00000", "b_000000001"),
         ("c", "c0000"),
     ]  # fmt: skip
-    assert selection.keys("a/00001") == ["a_000010000", "a_000010001"]
+    found = {shard: keys.to_pylist() for shard, keys in selection.keys_by_shard().items()}
+    assert found == {
+        "a/00000": ["a_000000000", "a_000000001"],
+        "a/00001": ["a_000010000", "a_000010001"],
+        "b/00000": ["b_000000000", "b_000000001"],
+        "c": ["c0000"],
+    }
+    assert read_keys(selection.path, selection.id, "a/00001") == found["a/00001"]
+
+
+def test_a_shard_of_which_nothing_is_kept_has_no_keys(tables: Path, tmp_path: Path) -> None:
+    selection = select(tables, tmp_path / "s.parquet", Rule(where="shard = 'c'"))
+    found = {shard: len(keys) for shard, keys in selection.keys_by_shard().items()}
+    assert found == {"a/00000": 0, "a/00001": 0, "b/00000": 0, "c": selection.counts.kept}
 
 
 def test_a_selection_reads_back_as_it_was_written(tables: Path, tmp_path: Path) -> None:
@@ -52,8 +65,6 @@ def test_a_selection_reads_back_as_it_was_written(tables: Path, tmp_path: Path) 
     assert read_selection(tmp_path / "s.parquet") == written
     assert written.rule["max_text_area"] == 0.1 and written.threshold == 0.1
     assert sorted(written.fingerprints) == ["a/00000", "a/00001", "b/00000", "c"]
-    with pytest.raises(ScoreTableError, match="says nothing about shard d"):
-        written.keys("d")
 
 
 def test_keep_fraction_takes_the_lowest_and_breaks_ties_by_hash(

@@ -142,9 +142,7 @@ def test_score_select_export_report_on_s3_equal_the_local_run(
         tmp_path / "out", location(f"{folder}/out")
     ))  # fmt: skip
     assert local.fingerprints == remote.fingerprints
-    assert [local.keys(name) for name in sorted(local.fingerprints)] == [
-        remote.keys(name) for name in sorted(remote.fingerprints)
-    ]
+    assert local.keys_by_shard() == remote.keys_by_shard()
 
 
 def test_tables_of_local_shards_are_the_same_bytes_on_s3(
