@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from reproduction.plan import Gate, Plan, gate, load_size, write_arms
+from reproduction.plan import Gate, Plan, gate, load_size, with_arms, write_arms
 from reproduction.report import source_commit, write_results
 
 from lesstext.files import write_text
@@ -37,11 +37,12 @@ if "LESSTEXT_DATA" in os.environ:
 
 def main(
     size: Annotated[str, typer.Option(help="smoke, small or gpu.")] = "small",
+    also: Annotated[str, typer.Option(help="Further arms: masked, augment.")] = "",
     data: Annotated[Path | None, typer.Option(help=DATA_HELP)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: reproduce-out/SIZE).")] = None,
 ) -> None:
     """From Tiny-ImageNet to the table; exit code 3 means that the experiment is void."""
-    chosen = load_size(HERE / "reproduction" / "sizes.toml", size)
+    chosen = with_arms(load_size(HERE / "reproduction" / "sizes.toml", size), also)
     source = data or _default_data()
     plan = Plan(chosen, out or Path("reproduce-out") / size)
     _freeze(plan)
@@ -174,8 +175,9 @@ def options(values: dict[str, Any]) -> list[str]:
 
 
 def _freeze(plan: Plan) -> None:
-    """Refuse to go on in a folder that was begun with other settings."""
-    settings = json.dumps(plan.size.as_dict(), indent=2, sort_keys=True) + "\n"
+    """Refuse to go on in a folder that was begun with other settings; arms may be added."""
+    fixed = {name: value for name, value in plan.size.as_dict().items() if name != "arms"}
+    settings = json.dumps(fixed, indent=2, sort_keys=True) + "\n"
     frozen = plan.out / "settings.json"
     if not frozen.exists():
         write_text(frozen, settings)

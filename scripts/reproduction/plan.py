@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,18 @@ def load_size(path: Path, name: str) -> Size:
     return Size(
         **{**values, "name": name, "arms": tuple(values["arms"]), "seeds": tuple(values["seeds"])}
     )
+
+
+def with_arms(size: Size, further: str) -> Size:
+    """The size with further arms (comma-separated); ends the program for one it cannot train."""
+    names = [name.strip() for name in further.split(",") if name.strip()]
+    possible = ["masked", "augment", *(["pool"] if "extra-share" in size.corpus else [])]
+    unknown = [name for name in names if name not in possible]
+    if unknown:
+        raise SystemExit(
+            f"--also takes {', '.join(possible)} at size {size.name}, got {unknown[0]!r}"
+        )
+    return replace(size, arms=tuple(dict.fromkeys([*size.arms, *names])))
 
 
 def gate(plan: Plan) -> Gate:

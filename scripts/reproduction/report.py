@@ -156,11 +156,9 @@ def _answers(runs: Sequence[Any], arms: Sequence[str]) -> list[Answer]:
         ("is filtered as good as oracle on clean?", "oracle", "filtered", "clean", "no worse"),
         ("does control lose against all on clean?", "all", "control", "clean", "worse"),
     ]
-    asked += [
-        (f"does {arm} beat all under attack?", "all", arm, "attacked", "better")
-        for arm in arms
-        if arm in ("masked", "pool", "augment")
-    ]
+    for arm in [name for name in arms if name in ("masked", "pool", "augment")]:
+        asked.append((f"does {arm} beat all under attack?", "all", arm, "attacked", "better"))
+        asked.append((f"is {arm} no worse than all on clean?", "all", arm, "clean", "no worse"))
     answers = []
     for question, baseline, arm, metric, wanted in asked:
         found = compared(runs, baseline, arm, metric)

@@ -14,7 +14,7 @@ import pytest
 import reproduce
 import typer
 from reproduction import report
-from reproduction.plan import Gate, Plan, load_size, write_arms
+from reproduction.plan import Gate, Plan, load_size, with_arms, write_arms
 
 from train_clip.compare import load_comparison
 
@@ -78,6 +78,21 @@ def test_a_folder_is_never_gone_on_with_under_other_settings(plan: Plan) -> None
     other = Plan(replace(plan.size, max_text_area=0.1), plan.out)
     with pytest.raises(typer.Exit):
         reproduce._freeze(other)
+
+
+def test_arms_can_be_added_to_a_folder(plan: Plan) -> None:
+    small = load_size(SIZES, "small")
+    more = with_arms(small, "masked, augment,masked")
+    assert more.arms == (*small.arms, "masked", "augment")
+    reproduce._freeze(Plan(small, plan.out))
+    reproduce._freeze(Plan(more, plan.out))
+    assert with_arms(small, "") == small
+
+
+@pytest.mark.parametrize("name", ["pool", "mask"])
+def test_an_arm_that_cannot_be_trained_is_refused(name: str) -> None:
+    with pytest.raises(SystemExit, match=f"masked, augment at size small, got '{name}'"):
+        with_arms(load_size(SIZES, "small"), f"augment,{name}")
 
 
 def test_commands_are_logged_and_failures_end_the_program(tmp_path: Path) -> None:
