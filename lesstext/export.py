@@ -141,7 +141,7 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     selection = read_selection(config.selection)
     if sources is None:
         sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
-    refuse_output_in_input(config.out, sources)
+    refuse_output_in_input(config.out, config.shards, sources)
     tasks = list(plan_tasks(config, selection, sources))
     ensure_writable(config.out)
     _clean(config.out)

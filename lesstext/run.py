@@ -114,7 +114,7 @@ def plan(config: ScoreConfig) -> Plan:
     Raises UsageError for impossible requests, DetectorError for an absent device.
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
-    refuse_output_in_input(config.out, sources)
+    refuse_output_in_input(config.out, config.shards, sources)
     workers, annotator = find_workers(
         config.engine, config.detector, config.device, config.workers, config.helpers
     )

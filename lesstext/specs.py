@@ -65,12 +65,21 @@ def input_folders(sources: Sequence[ShardSource]) -> set[Path]:
     return {Path(source.location).resolve().parent for source in sources if source.is_local}
 
 
-def refuse_output_in_input(out: Location, sources: Sequence[ShardSource]) -> None:
-    """Raise UsageError when `out` lies inside a folder that shards are read from."""
+def refuse_output_in_input(
+    out: Location, specs: Sequence[str], sources: Sequence[ShardSource]
+) -> None:
+    """Raise UsageError when `out` lies inside a folder that shards are read from.
+
+    A folder given as a spec counts as a whole: shards written below it would be inputs next time.
+    """
+    given = [spec for spec in _split_specs(specs) if not spec.startswith(_PIPE)]
     if isinstance(out, Path):
-        target, folders = str(out.resolve()), {str(folder) for folder in input_folders(sources)}
+        target, whole = str(out.resolve()), [Path(spec).expanduser() for spec in given]
+        folders = {str(folder) for folder in input_folders(sources)}
+        folders |= {str(path.resolve()) for path in whole if path.is_dir()}
     else:
         remote = {posixpath.dirname(source.location) for source in sources if source.is_url}
+        remote |= {spec for spec in given if _is_folder_url(spec)}
         target, folders = _plain(out.url), {_plain(url) for url in remote}
     for folder in sorted(folders):
         if f"{target}/".startswith(f"{folder.rstrip('/')}/"):
@@ -192,7 +201,7 @@ def _expand_local(spec: str) -> list[ShardSource]:
 def _expand_url(spec: str) -> list[ShardSource]:
     """Names count from the part of the URL before its first wildcard, or from a folder URL."""
     root = _fixed_root(spec)
-    if not _WILDCARD.search(spec.partition("://")[2]) and not spec.endswith(SHARD_SUFFIX):
+    if _is_folder_url(spec):
         root, spec = spec.rstrip("/"), f"{spec.rstrip('/')}/**"
     sources: list[ShardSource] = []
     for part in _expand_braces(spec):
@@ -207,6 +216,11 @@ def _expand_url(spec: str) -> list[ShardSource]:
             for hit in hits
         ]
     return sources
+
+
+def _is_folder_url(spec: str) -> bool:
+    below = spec.partition("://")[2]
+    return bool(_URL.match(spec)) and not (_WILDCARD.search(below) or spec.endswith(SHARD_SUFFIX))
 
 
 def _resolve(url: str) -> tuple[Any, str]:

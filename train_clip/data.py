@@ -74,9 +74,9 @@ def prepare_data(config: TrainConfig, out: Path) -> RunData:
     """
     expanded = [expand_specs([source.data]) for source in config.sources]
     cache = Path(config.cache) if config.cache else default_cache()
-    for shards in expanded:
-        refuse_output_in_input(out, shards)
-        refuse_output_in_input(cache, shards)
+    for source, shards in zip(config.sources, expanded, strict=True):
+        for written in (out, cache):
+            refuse_output_in_input(written, [source.data], shards)
     for source, shards, folder in zip(
         config.sources, expanded, plan_folders(config, out), strict=True
     ):

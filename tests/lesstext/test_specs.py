@@ -106,9 +106,18 @@ def test_urls_go_through_fsspec() -> None:
         pass
 
 
-def test_output_inside_an_input_folder_is_refused(folder: Path) -> None:
-    sources = expand_specs([f"{folder}/part"])
+@pytest.mark.parametrize("spec", ["part", ".", "part/*.tar"])
+def test_output_inside_an_input_folder_is_refused(folder: Path, spec: str) -> None:
+    specs = [f"{folder}/{spec}"]
+    sources = expand_specs(specs)
     for out in (folder / "part", folder / "part" / "scores"):
         with pytest.raises(UsageError, match="inside the input folder"):
-            refuse_output_in_input(out, sources)
-    refuse_output_in_input(folder / "part-scores", sources)
+            refuse_output_in_input(out, specs, sources)
+
+
+def test_output_beside_the_inputs_is_not_refused(folder: Path) -> None:
+    for specs in ([f"{folder}/part"], [f"{folder}/part/*.tar"]):
+        refuse_output_in_input(folder / "part-scores", specs, expand_specs(specs))
+    whole = [str(folder)]  # its shards may lie below, what is written into it would be read again
+    with pytest.raises(UsageError, match="inside the input folder"):
+        refuse_output_in_input(folder / "part-scores", whole, expand_specs(whole))

@@ -343,3 +343,5 @@ def test_a_memory_folder_works_too(shards: Path, tmp_path: Path, score: Score) -
     assert files(location("memory://laion/scores")) == files(tmp_path / "scores")
     with pytest.raises(UsageError, match="inside the input folder"):
         score("memory://laion/in", out=location("memory://laion/in/a/scores"))
+    with pytest.raises(UsageError, match="inside the input folder"):
+        score("memory://laion/in", out=location("memory://laion/in/scores"))
