@@ -102,11 +102,6 @@ class DetectorModule(Protocol):
     def load(self, settings: DetectorSettings) -> Detector: ...
 
 
-def available_detectors() -> list[str]:
-    """Names that `load_detector` knows, from every installed distribution."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
-
-
 def load_detector(settings: DetectorSettings | str = DEFAULT_DETECTOR) -> Detector:
     """Load a detector by name or settings.
 
