@@ -31,7 +31,7 @@ from reproduction.measures import (
     removals,
     threshold_points,
 )
-from reproduction.plan import Gate, Plan
+from reproduction.plan import Gate, Plan, load_size
 from reproduction.plots import draw_arms, draw_curves, draw_examples, draw_threshold
 
 PAPER = (
@@ -238,7 +238,11 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         row = json.loads(line)  # once for each time that the script was started
         seconds[row["command"]] = round(seconds.get(row["command"], 0.0) + row["seconds"], 1)
         commits[row["commit"]] = None
+    usual = load_size(_HERE / "sizes.toml", plan.size.name).arms
+    also = ",".join(arm for arm in plan.size.arms if arm not in usual)
+    script = f"bash scripts/reproduce.sh --size {plan.size.name}"
     return {
+        "script": f"{script} --also {also}" if also else script,
         "commits": list(commits),
         "report_commit": source_commit(),
         "python": platform.python_version(),

@@ -146,6 +146,7 @@ def test_the_page_and_the_table(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> 
     assert answers["is filtered no worse than all on clean?"] == "yes (within 3 points)"
     assert answers["does control lose against all on clean?"] == "no"
     assert "Void" not in table and "Void" not in page
+    assert "<b>oracle</b>" in page and "<b>pool</b>" not in page
     assert "lesstext score" in page and page.count("data:image/png;base64,") == 3
 
 
