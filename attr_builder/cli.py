@@ -159,7 +159,7 @@ def inspect(
     seed: Annotated[int, typer.Option(help="Which images.")] = 0,
 ) -> None:
     """Write an HTML contact sheet with filters by class, contrast and visibility."""
-    from attr_builder.contact_sheet import write_contact_sheet
+    from attr_builder.building.contact_sheet import write_contact_sheet
 
     page = out or attr_dir / "inspect.html"
     n = write_contact_sheet(attr_dir, page, n_images=images, variant=variant, seed=seed)
@@ -206,7 +206,7 @@ def evaluate(
     Exit code 1 means that some images could not be read; they are named and left out.
     """
     from attr_builder import commands
-    from attr_builder.evaluate import EvaluateConfig
+    from attr_builder.evaluation.evaluate import EvaluateConfig
 
     config = EvaluateConfig(
         model=model,

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from attr_builder.building.writers import FORMATS, Format
+from attr_builder.drawing.presets import Recipe, make_recipe
 from attr_builder.errors import UsageError
-from attr_builder.presets import Recipe, make_recipe
-from attr_builder.writers import FORMATS, Format
 
 if TYPE_CHECKING:
-    from attr_builder.attacks import AttackMap
-    from attr_builder.classes import ClassList
-    from attr_builder.evaluate import EvaluateConfig
-    from attr_builder.fonts import FontFile
+    from attr_builder.drawing.attacks import AttackMap
+    from attr_builder.drawing.fonts import FontFile
+    from attr_builder.evaluation.evaluate import EvaluateConfig
+    from attr_builder.labelled_images.classes import ClassList
 
 Progress = Callable[[int, int], None]
 _RENDER_OPTIONS = (
@@ -60,10 +60,10 @@ class BuildRequest:
 
 def build(request: BuildRequest) -> int:
     """Build a set and print its statistics; 1 when some images failed."""
-    from attr_builder.build import Build, run_build
-    from attr_builder.fonts import resolve_font
-    from attr_builder.painter import Painter
-    from attr_builder.sources import open_source, parse_classes
+    from attr_builder.building.build import Build, run_build
+    from attr_builder.drawing.fonts import resolve_font
+    from attr_builder.drawing.painter import Painter
+    from attr_builder.labelled_images.sources import open_source, parse_classes
 
     font = resolve_font(request.recipe.render.font)
     source = open_source(
@@ -112,10 +112,10 @@ def verify(
     out: Path, source: str | None, *, labels: Path | None, n_sample: int, seed: int, full: bool
 ) -> int:
     """Check a set against its manifest; 1 when something differs."""
-    from attr_builder.build import CLASSES_NAME
-    from attr_builder.classes import load_class_list
-    from attr_builder.sources import open_source
-    from attr_builder.verify import verify_set
+    from attr_builder.building.build import CLASSES_NAME
+    from attr_builder.building.verify import verify_set
+    from attr_builder.labelled_images.classes import load_class_list
+    from attr_builder.labelled_images.sources import open_source
 
     opened = None
     if source is not None:
@@ -130,8 +130,8 @@ def verify(
 
 def evaluate(config: EvaluateConfig, out: Path | None) -> int:
     """Evaluate and print; 1 when some images could not be read."""
-    from attr_builder.evaluate import open_sets, run_evaluation
-    from attr_builder.results import as_markdown, write_results
+    from attr_builder.evaluation.evaluate import open_sets, run_evaluation
+    from attr_builder.evaluation.results import as_markdown, write_results
 
     sets = open_sets(config)
     n_images = sum(len(opened.images.items) for opened in sets.values())
@@ -218,7 +218,7 @@ def _print_plan(kind: str, n_images: int, n_ignored: int, font: FontFile) -> Non
 
 
 def _attack_map(request: BuildRequest, classes: ClassList) -> AttackMap:
-    from attr_builder import attacks
+    from attr_builder.drawing import attacks
 
     strategy = request.recipe.strategy
     if strategy == "paper":

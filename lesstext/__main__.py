@@ -1,5 +1,5 @@
 """`python -m lesstext`."""
 
-from lesstext.cli import main
+from lesstext.cli.app import main
 
 main()

@@ -18,21 +18,27 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lesstext.claims import claim_when_free, remove_dead_claims
-from lesstext.devices import n_cores
 from lesstext.engines import ENGINES
+from lesstext.engines.devices import n_cores
 from lesstext.errors import LesstextError, ShardError, UsageError
-from lesstext.files import atomic_path, ensure_writable, remove_leftovers, write_text
-from lesstext.selection import Selection, read_keys, read_selection
-from lesstext.shards import Fingerprint, SampleEntry, fingerprint, index_shard, read_member
-from lesstext.specs import (
+from lesstext.shards.specs import (
     SHARD_SUFFIX,
     ShardSource,
     expand_specs,
     local_copy,
     refuse_output_in_input,
 )
-from lesstext.storage import Location
+from lesstext.shards.tar_reading import (
+    Fingerprint,
+    SampleEntry,
+    fingerprint,
+    index_shard,
+    read_member,
+)
+from lesstext.storage.claims import claim_when_free, remove_dead_claims
+from lesstext.storage.files import atomic_path, ensure_writable, remove_leftovers, write_text
+from lesstext.storage.paths import Location
+from lesstext.tables.selection import Selection, read_keys, read_selection
 
 _BLOCK = 512
 _END_OF_ARCHIVE = bytes(2 * _BLOCK)

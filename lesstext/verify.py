@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesstext import scores
 from lesstext.errors import ScoreTableError, ShardError
-from lesstext.fetching import remote_stat
-from lesstext.shards import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
-from lesstext.specs import ShardSource, local_copy
-from lesstext.storage import Location, in_parallel
+from lesstext.shards.specs import ShardSource, local_copy
+from lesstext.shards.tar_reading import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
+from lesstext.storage.fetching import remote_stat
+from lesstext.storage.paths import Location, in_parallel
+from lesstext.tables import table as scores
 
 _MAX_NAMES = 20
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from attr_builder.legibility import COVERED, load, measure, table
-from attr_builder.manifest import read_manifest
+from attr_builder.building.manifest import read_manifest
+from attr_builder.evaluation.legibility import COVERED, load, measure, table
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ from detector_eval.data import load_icdar, load_images, load_scam
 from detector_eval.measure import Agreement, Run, compare_precisions, measure_icdar, measure_scam
 from detector_eval.tables import Results, about, markdown
 
-from lesstext.detection import DetectorSettings
 from lesstext.errors import LesstextError, UsageError
-from lesstext.files import write_text
+from lesstext.storage.files import write_text
+from lesstext.text_detection.protocol import DetectorSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

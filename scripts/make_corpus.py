@@ -22,11 +22,11 @@ import typer
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from reproduction.drawing import FONT_FILES, DrawnText, Hard, draw_text
 
-from attr_builder.classes import ClassList, load_class_list, write_class_list
-from attr_builder.sources import Source, open_source
+from attr_builder.labelled_images.classes import ClassList, load_class_list, write_class_list
+from attr_builder.labelled_images.sources import Source, open_source
 from lesstext.errors import LesstextError, UsageError
 from lesstext.export import write_member
-from lesstext.files import atomic_path, write_text
+from lesstext.storage.files import atomic_path, write_text
 
 TEMPLATES = (
     "a {look} of a {name}",

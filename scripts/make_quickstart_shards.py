@@ -18,7 +18,7 @@ import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
 from lesstext.export import write_member
-from lesstext.files import atomic_path, write_text
+from lesstext.storage.files import atomic_path, write_text
 
 N_SHARDS = 2
 SAMPLES_PER_SHARD = 120

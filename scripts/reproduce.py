@@ -23,7 +23,7 @@ import typer
 from reproduction.plan import Gate, Plan, gate, load_size, with_arms, write_arms
 from reproduction.report import source_commit, write_results
 
-from lesstext.files import write_text
+from lesstext.storage.files import write_text
 
 HERE = Path(__file__).resolve().parent
 DATA_HELP = "Tiny-ImageNet: train and val parquet, classes.csv [$LESSTEXT_DATA/tiny_imagenet]."

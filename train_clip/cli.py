@@ -156,8 +156,8 @@ def train(
     values = dict(locals())
     sources = {name: values.pop(name) for name in _SOURCE_OPTIONS}
     config = _config(values, _sources(sources))
-    from train_clip.loop import train as run
     from train_clip.report import print_result
+    from train_clip.training.loop import train as run
 
     result = run(config, out)
     if result:
@@ -248,9 +248,9 @@ def compare(
     ] = 1,
 ) -> None:
     """Train arms that differ in data only, and compare them; a rerun does what is missing."""
-    from train_clip.compare import compare as run
-    from train_clip.compare import load_comparison
-    from train_clip.comparison_report import PAGE, markdown_table
+    from train_clip.comparison.compare import compare as run
+    from train_clip.comparison.compare import load_comparison
+    from train_clip.comparison.page import PAGE, markdown_table
 
     print(markdown_table(run(load_comparison(config), out, jobs)), end="")
     print(f"page: {out / PAGE}")
@@ -297,7 +297,7 @@ def export(
     weights: Annotated[str, typer.Option(help=_WEIGHTS)] = "auto",
 ) -> None:
     """Write a checkpoint as a folder that open_clip and Hugging Face load."""
-    from train_clip.export import export_checkpoint
+    from train_clip.models.export import export_checkpoint
 
     for line in export_checkpoint(_checkpoint(checkpoint), out, averaged=_which(weights)):
         print(line)
@@ -315,7 +315,7 @@ def _checkpoint(path: Path) -> Path:
     """The file itself, or the newest checkpoint of a run's folder."""
     if not path.is_dir():
         return path
-    from train_clip.checkpoint import CheckpointStore
+    from train_clip.models.checkpoint import CheckpointStore
 
     found = CheckpointStore(path / "checkpoints", 1).paths()
     if not found:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from lesstext.devices import n_cores
+from lesstext.engines.devices import n_cores
 from train_clip.errors import ConfigError
 
 # Other ranks wait this long while rank 0 indexes, evaluates or saves.

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attr_builder.evalsets import OpenedSet, open_any
-from attr_builder.outcomes import fooled
-from attr_builder.sources import SourceItem, parse_classes
-from attr_builder.zeroshot import (
+from attr_builder.evaluation.image_sets import OpenedSet, open_any
+from attr_builder.evaluation.outcomes import fooled
+from attr_builder.evaluation.retrieval import image_ranks, recalls, text_ranks
+from attr_builder.evaluation.zeroshot import (
     EvalSet,
     Metrics,
     Predictions,
@@ -33,16 +33,16 @@ from attr_builder.zeroshot import (
     compute_metrics,
     prompt_templates,
 )
-from lesstext.files import atomic_path, write_text
+from attr_builder.labelled_images.sources import SourceItem, parse_classes
 from lesstext.images import decode
-from lesstext.specs import expand_specs
+from lesstext.shards.specs import expand_specs
+from lesstext.storage.files import atomic_path, write_text
 from train_clip.config import CaptionAugment, EvalConfig, ImageAugment
+from train_clip.data.index import default_cache, open_shard
+from train_clip.data.reader import ReadSettings, SampleReader
+from train_clip.data.source_plan import SourcePlan, write_plan
 from train_clip.errors import ConfigError
-from train_clip.index import default_cache, open_shard
-from train_clip.models import ModelBundle
-from train_clip.plan import SourcePlan, write_plan
-from train_clip.reader import ReadSettings, SampleReader
-from train_clip.retrieval import image_ranks, recalls, text_ranks
+from train_clip.models.build import ModelBundle
 
 _BATCH = 64
 Outcomes = dict[str, NDArray[Any]]
@@ -120,7 +120,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Measure one checkpoint; with `out`, `metrics.json` and the single outcomes go there."""
     from train_clip.distributed import pick_device
-    from train_clip.export import open_checkpoint
+    from train_clip.models.export import open_checkpoint
 
     if config.zeroshot is None and config.retrieval is None:
         raise ConfigError("nothing to measure: give --retrieval or --zeroshot")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attr_builder.metrics import PairedDrop, paired_drop
+from attr_builder.evaluation.statistics import PairedDrop, paired_drop
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

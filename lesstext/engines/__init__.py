@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lesstext.detection import DetectorSettings
     from lesstext.engines.base import Engine
+    from lesstext.text_detection.protocol import DetectorSettings
 
 ENGINES = ("local", "ray")
 
@@ -27,8 +27,8 @@ def find_workers(
         from lesstext.engines import ray
 
         return ray.find_workers(settings, device, workers, helpers)
-    from lesstext.detection import identify_detector
-    from lesstext.devices import placements
+    from lesstext.engines.devices import placements
+    from lesstext.text_detection.protocol import identify_detector
 
     found = placements(settings, device, workers, helpers)
     return found, identify_detector(found[0])

@@ -8,12 +8,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Protocol
 
-from lesstext.claims import claim
-from lesstext.detection import Detector
+from lesstext.engines.one_shard import OnProgress, ScoreTask, ShardReport, score_shard
+from lesstext.engines.resume import done_before
 from lesstext.errors import LesstextError
-from lesstext.helpers import Helpers
-from lesstext.resume import done_before
-from lesstext.scoring import OnProgress, ScoreTask, ShardReport, score_shard
+from lesstext.storage.claims import claim
+from lesstext.text_detection.helpers import Helpers
+from lesstext.text_detection.protocol import Detector
 
 MAX_ATTEMPTS = 3
 

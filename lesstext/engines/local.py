@@ -17,14 +17,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-from lesstext.detection import Detector, DetectorSettings, load_detector
 from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
+from lesstext.engines.one_shard import ScoreTask, ShardReport
 from lesstext.errors import DetectorError, LesstextError
-from lesstext.helpers import helpers_for
 from lesstext.processes import settle_in
-from lesstext.scoring import ScoreTask, ShardReport
-from lesstext.specs import ShardSource, fetch_ahead
-from lesstext.stages import staged
+from lesstext.shards.specs import ShardSource, fetch_ahead
+from lesstext.text_detection.helpers import helpers_for
+from lesstext.text_detection.protocol import Detector, DetectorSettings, load_detector
+from lesstext.text_detection.stages import staged
 
 _STOP_GRACE_S = 2.0
 

@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from lesstext.detection import DetectorSettings, identify_detector, load_detector
 from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
+from lesstext.engines.one_shard import ScoreTask, ShardReport
 from lesstext.errors import DetectorError, LesstextError, UsageError
-from lesstext.helpers import helpers_for
-from lesstext.scoring import ScoreTask, ShardReport
-from lesstext.stages import staged
+from lesstext.text_detection.helpers import helpers_for
+from lesstext.text_detection.protocol import DetectorSettings, identify_detector, load_detector
+from lesstext.text_detection.stages import staged
 
 _POLL_S = 0.5
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lesstext.report.pictures import Picture, PictureReader
 from lesstext.report.rows import RowId, ScoreRows
-from lesstext.scores import Footer
+from lesstext.tables.table import Footer
 
 N_SHOWN = 12
 MAX_CAPTION_CHARS = 1000

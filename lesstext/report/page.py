@@ -9,15 +9,15 @@ from typing import Any
 
 from lesstext import __version__
 from lesstext.errors import ScoreTableError, UsageError
-from lesstext.files import write_text
 from lesstext.report.examples import N_SHOWN, Example, choose, load
 from lesstext.report.pictures import PictureReader
 from lesstext.report.rows import ScoreRows, TroubleGroup
 from lesstext.report.thresholds import Bar, histogram_bars, threshold_grid
 from lesstext.report.timings import Timings, read_timings
-from lesstext.scores import STATS_SUFFIX, TABLE_SUFFIX, Footer, read_footers
-from lesstext.specs import ShardSource
-from lesstext.storage import Location, local_mirror
+from lesstext.shards.specs import ShardSource
+from lesstext.storage.files import write_text
+from lesstext.storage.paths import Location, local_mirror
+from lesstext.tables.table import STATS_SUFFIX, TABLE_SUFFIX, Footer, read_footers
 
 DEFAULT_N_EXAMPLES = 240
 DEFAULT_TITLE = "Text-area report"

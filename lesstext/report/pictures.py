@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lesstext.images import DEFAULT_MAX_PIXELS, Pixels, decode, resize
-from lesstext.scores import Footer
-from lesstext.shards import Member, SampleEntry, fingerprint, read_caption, split_name
-from lesstext.specs import ShardSource
+from lesstext.shards.specs import ShardSource
+from lesstext.shards.tar_reading import Member, SampleEntry, fingerprint, read_caption, split_name
+from lesstext.tables.table import Footer
 
 THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesstext.scores import Footer
+from lesstext.tables.table import Footer
 
 _STRATA_PER_DECADE = 30
 _LOWEST_DECADE = -4
@@ -51,7 +51,7 @@ class TroubleGroup:
 class ScoreRows:
     """The rows of all given score tables.
 
-    `tables` are paths with their footers, as `lesstext.scores.read_footers` returns them.
+    `tables` are paths with their footers, as `lesstext.tables.table.read_footers` returns them.
     """
 
     def __init__(self, tables: Sequence[tuple[Path, Footer]]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesstext.scores import STATS_SUFFIX, TABLE_SUFFIX
+from lesstext.tables.table import STATS_SUFFIX, TABLE_SUFFIX
 
 _TOTAL = "total"
 

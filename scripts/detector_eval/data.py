@@ -10,7 +10,7 @@ from typing import TypeVar
 from lesstext.errors import ImageError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import decode
-from lesstext.shards import IMAGE_SUFFIXES, index_shard, read_member
+from lesstext.shards.tar_reading import IMAGE_SUFFIXES, index_shard, read_member
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from detector_eval.metrics import (
     paired_win_rate,
     share_above,
 )
-from lesstext.detection import Detector, DetectorSettings, TextRegions, load_detector
 from lesstext.geometry import area_ratios
 from lesstext.images import DecodedImage, decode
+from lesstext.text_detection.protocol import Detector, DetectorSettings, TextRegions, load_detector
 
 THRESHOLDS = (0.0, 0.005, 0.02)
 AGREEMENT_TOLERANCE = 2e-3

@@ -15,8 +15,8 @@ from typing import Literal
 import matplotlib
 from PIL import Image, ImageDraw
 
-from attr_builder.classes import DATA
-from attr_builder.fonts import outline, render_glyphs
+from attr_builder.drawing.fonts import outline, render_glyphs
+from attr_builder.labelled_images.classes import DATA
 
 Hard = Literal["none", "small", "faint", "rotated"]
 Colour = tuple[int, int, int]

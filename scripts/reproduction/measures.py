@@ -12,9 +12,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from lesstext.scores import find_tables
+from lesstext.tables.table import find_tables
 from reproduction.plan import Plan
-from train_clip.compare import PAIRED, FinishedRun, difference, load_run
+from train_clip.comparison.compare import PAIRED, FinishedRun, difference, load_run
 from train_clip.statistics import bootstrap_interval
 
 # Metrics of the table, in its order, by train_clip's names.
@@ -202,7 +202,7 @@ def _share(part: float, whole: float) -> float:
 
 def curve(runs: Sequence[FinishedRun], arm: str, metric: str) -> tuple[Any, NDArray[np.float64]]:
     """Steps (n,) and an arm's metric (seeds, n) there."""
-    from train_clip.comparison_report import curve as logged
+    from train_clip.comparison.page import curve as logged
 
     steps, values = logged([run for run in runs if run.arm == arm], "evaluation", metric)
     return steps, values

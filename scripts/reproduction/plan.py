@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lesstext.files import write_text
+from lesstext.storage.files import write_text
 
 # The pilot must be fooled three times as often as chance would have it, and see well above chance.
 PILOT_SUCCESS, PILOT_CLEAN = 3.0, 2.0

@@ -15,11 +15,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from lesstext.files import atomic_path
-from lesstext.scores import find_tables
+from lesstext.storage.files import atomic_path
+from lesstext.tables.table import find_tables
 from reproduction.measures import METRICS, ArmRow, ThresholdPoint, curve
 from reproduction.plan import Plan
-from train_clip.compare import FinishedRun
+from train_clip.comparison.compare import FinishedRun
 
 _TITLES = {
     "clean": "clean top-1",

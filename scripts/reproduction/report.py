@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lesstext.files import write_text
+from lesstext.storage.files import write_text
 from reproduction.measures import (
     CONTROLS,
     METRICS,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attr_builder.attacks import paper_map, random_map
-from attr_builder.build import Build
-from attr_builder.classes import ClassList, imagenet_classes
-from attr_builder.painter import Painter
-from attr_builder.presets import Recipe, make_recipe
-from attr_builder.sources import open_source
+from attr_builder.building.build import Build
+from attr_builder.drawing.attacks import paper_map, random_map
+from attr_builder.drawing.painter import Painter
+from attr_builder.drawing.presets import Recipe, make_recipe
+from attr_builder.labelled_images.classes import ClassList, imagenet_classes
+from attr_builder.labelled_images.sources import open_source
 
 TINY_MODEL = {
     "embed_dim": 16,

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from attr_builder.attacks import paper_map
-from attr_builder.build import Build, run_build
-from attr_builder.classes import imagenet_classes
-from attr_builder.evalsets import open_any
-from attr_builder.fonts import resolve_font
-from attr_builder.legibility import COVERED, load, measure
-from attr_builder.manifest import Row, read_manifest
-from attr_builder.painter import Painter
-from attr_builder.presets import make_recipe
-from attr_builder.sources import open_source
-from attr_builder.verify import verify_set
-from attr_builder.visibility import visible_in_crop
+from attr_builder.building.build import Build, run_build
+from attr_builder.building.manifest import Row, read_manifest
+from attr_builder.building.verify import verify_set
+from attr_builder.drawing.attacks import paper_map
+from attr_builder.drawing.fonts import resolve_font
+from attr_builder.drawing.painter import Painter
+from attr_builder.drawing.presets import make_recipe
+from attr_builder.drawing.visibility import visible_in_crop
+from attr_builder.evaluation.image_sets import open_any
+from attr_builder.evaluation.legibility import COVERED, load, measure
+from attr_builder.labelled_images.classes import imagenet_classes
+from attr_builder.labelled_images.sources import open_source
 from lesstext.errors import DetectorError
 
 
@@ -125,7 +125,7 @@ def test_rta_and_scam_are_recognised(real_data: Path) -> None:
 
 def test_tiny_imagenet_parquet_needs_its_class_list(real_data: Path) -> None:
     from attr_builder.errors import SourceError
-    from attr_builder.sources import parse_classes
+    from attr_builder.labelled_images.sources import parse_classes
 
     folder = real_data / "tiny_imagenet"
     with pytest.raises(SourceError, match="from 0 to 199"):

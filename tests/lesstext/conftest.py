@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lesstext.detection import DetectorSettings
 from lesstext.engines.local import InlineEngine
-from lesstext.run import ScoreConfig, ScoreSummary, execute, plan
+from lesstext.engines.whole_run import ScoreConfig, ScoreSummary, execute, plan
+from lesstext.text_detection.protocol import DetectorSettings
 from tests.lesstext.builders import ratio_samples, write_tar
 
 FAKE = DetectorSettings(name="fake")

@@ -10,7 +10,7 @@ import pytest
 
 from lesstext.errors import UsageError
 from lesstext.export import ExportConfig, ExportSummary, export
-from lesstext.selection import Rule, select
+from lesstext.tables.selection import Rule, select
 from tests.lesstext.builders import ratio_samples, read_tar, sample, tar_bytes, write_tar
 from tests.lesstext.conftest import Score
 

@@ -9,7 +9,7 @@ import open_clip
 import torch
 
 from train_clip.config import TrainConfig
-from train_clip.loop import train
+from train_clip.training.loop import train
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

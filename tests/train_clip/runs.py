@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from train_clip.checkpoint import CheckpointStore, Snapshot, load_snapshot
-from train_clip.runlog import read_rows
+from train_clip.models.checkpoint import CheckpointStore, Snapshot, load_snapshot
+from train_clip.training.runlog import read_rows
 
 RUNNER = [sys.executable, "-m", "tests.train_clip.runner"]
 ROOT = Path(__file__).parents[2]

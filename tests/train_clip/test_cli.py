@@ -16,8 +16,8 @@ from tests.train_clip.conftest import make_config, write_shards
 from tests.train_clip.runs import ROOT, newest, rows
 from train_clip import cli
 from train_clip.config import TrainConfig
-from train_clip.loop import train
-from train_clip.models import OWN_MODELS, build_model
+from train_clip.models.build import OWN_MODELS, build_model
+from train_clip.training.loop import train
 
 NANO = ["--model", "nano", "--batch-size", "8", "--workers", "0", "--device", "cpu"]
 
@@ -47,7 +47,7 @@ def test_help_is_fast() -> None:
 
 
 def test_data_workers_import_no_torch() -> None:
-    code = "import sys; import train_clip.worker; print('torch' in sys.modules)"
+    code = "import sys; import train_clip.data.worker; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -6,7 +6,9 @@ import doctest
 
 import pytest
 
-from train_clip import evaluate, retrieval, schedule, side_by_side, statistics
+from attr_builder.evaluation import retrieval
+from train_clip import evaluate, schedule, statistics
+from train_clip.comparison import side_by_side
 
 
 @pytest.mark.parametrize("module", [evaluate, retrieval, schedule, side_by_side, statistics])

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train_clip.ledger import balance, count_draws, write_entry
-from train_clip.retrieval import image_ranks, recalls, text_ranks
+from attr_builder.evaluation.retrieval import image_ranks, recalls, text_ranks
+from train_clip.data.ledger import balance, count_draws, write_entry
+from train_clip.data.stream import SourceOrder, Stream
 from train_clip.statistics import bootstrap_interval, compare_outcomes, spread
-from train_clip.stream import SourceOrder, Stream
 
 
 def test_retrieval_by_hand() -> None:

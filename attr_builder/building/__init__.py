@@ -1,0 +1,1 @@
+"""Attacked twins written in the layouts that others read."""

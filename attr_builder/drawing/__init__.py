@@ -1,0 +1,1 @@
+"""Adversarial text: what is written, where, and how it is drawn."""

@@ -1,0 +1,1 @@
+"""Measuring any CLIP: zero-shot, attack outcomes, statistics."""

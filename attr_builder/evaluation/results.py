@@ -1,0 +1,185 @@
+"""An evaluation told: Markdown for people, JSON for programs, parquet image by image."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from attr_builder.evaluation.evaluate import Evaluation, VariantResult
+from attr_builder.evaluation.outcomes import Metrics, Predictions
+from attr_builder.evaluation.statistics import PairedDrop, Rate
+from lesstext.storage.files import atomic_path, write_text
+
+PUBLISHED = """\
+Published (Cao et al. 2023, ViT-B/16, 80 templates, the whole `paper` set):
+
+| model | pairs | ImageNet top-1 | ImageNet-Attr top-1 |
+|---|---|---|---|
+| OpenAI CLIP | 400M | 68.35 | 31.65 |
+| OpenCLIP laion400m_e32 | 400M | 66.99 | 29.55 |
+| theirs, unfiltered | 1.1B | 68.66 | 35.73 |
+| theirs, text-filtered | 0.7B | 70.77 | 68.78 |
+"""
+
+
+def as_markdown(evaluation: Evaluation) -> str:
+    """Tables of all measures, with 95% intervals."""
+    config = evaluation.config
+    title = f"# {config.model}" + (f", {config.pretrained}" if config.pretrained else "")
+    twin = evaluation.baseline
+    compared = f"compared with `{twin}`" if twin else "without clean twins: give --clean"
+    lines = [
+        title,
+        "",
+        f"{config.n_templates} templates, {len(evaluation.classes)} classes, {compared}. "
+        "Shares in percent, with 95% intervals (Wilson; widened where photos repeat).",
+        "",
+        _table(evaluation.variants),
+    ]
+    for name, result in evaluation.variants.items():
+        if result.bins:
+            lines += ["", f"## {name}, by what can be seen", "", _bins_table(result.bins)]
+        if result.predictions.failures:
+            lines += ["", f"## {name}: images that could not be read", ""]
+            lines += [f"- {text}" for text in _failures(result)[:20]]
+    if evaluation.is_full_paper:
+        lines += ["", PUBLISHED.rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything but the answers per image, as plain data (NaN as null)."""
+    config = {name: _plain(value) for name, value in asdict(evaluation.config).items()}
+    variants = {
+        name: {
+            **_plain(asdict(result.metrics)),
+            "bins": {bin_: _plain(asdict(m)) for bin_, m in result.bins.items()},
+            "failures": _failures(result),
+        }
+        for name, result in evaluation.variants.items()
+    }
+    return {
+        "config": config,
+        "n_classes": len(evaluation.classes),
+        "baseline": evaluation.baseline,
+        "is_full_paper_set": evaluation.is_full_paper,
+        "variants": variants,
+    }
+
+
+def write_results(evaluation: Evaluation, out: Path) -> None:
+    """Write results.json, results.md and per_image.parquet into `out`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = json.dumps(as_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(out / "results.json", text + "\n")
+    write_text(out / "results.md", as_markdown(evaluation))
+    tables = [_per_image(name, r.predictions, r) for name, r in evaluation.variants.items()]
+    with atomic_path(out / "per_image.parquet") as partial:
+        pq.write_table(pa.concat_tables(tables), partial)
+
+
+def _table(variants: dict[str, VariantResult]) -> str:
+    lines = [f"| | {' | '.join(variants)} |", f"|---|{'---|' * len(variants)}"]
+    for label, cell in _ROWS:
+        cells = [cell(result.metrics) for result in variants.values()]
+        if any(text != "–" for text in cells):
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _bins_table(bins: dict[str, Metrics]) -> str:
+    lines = ["| | images | top-1 | attack success | drop |", "|---|---|---|---|---|"]
+    for name, m in bins.items():
+        lines.append(
+            f"| {name} | {m.n} | {_rate(m.top1)} | {_rate(m.attack_success)} | {_drop(m.drop)} |"
+        )
+    return "\n".join(lines)
+
+
+def _rate(value: Rate | None) -> str:
+    if value is None or value.n == 0 or math.isnan(value.value):
+        return "–"
+    return f"{_percent(value.value)} ({_percent(value.low)} to {_percent(value.high)})"
+
+
+def _drop(drop: PairedDrop | None) -> str:
+    if drop is None or drop.n == 0:
+        return "–"
+    return f"{_percent(drop.value)} ({_percent(drop.low)} to {_percent(drop.high)})"
+
+
+def _test(drop: PairedDrop | None) -> str:
+    if drop is None or drop.n == 0:
+        return "–"
+    return f"{drop.n_lost} lost, {drop.n_gained} gained, p = {drop.p_value:.2g} ({drop.test})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+_ROWS: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
+    ("images", lambda m: str(m.n)),
+    ("could not be read", lambda m: str(m.n_failed) if m.n_failed else "–"),
+    ("no-op attacks, left out of attack measures", lambda m: str(m.n_noop) if m.n_noop else "–"),
+    ("top-1", lambda m: _rate(m.top1)),
+    ("top-5", lambda m: _rate(m.top5)),
+    ("mean per-class recall", lambda m: _percent(m.mean_per_class_recall)),
+    ("attack success", lambda m: _rate(m.attack_success)),
+    (
+        "attack success where the clean twin was right",
+        lambda m: _rate(m.attack_success_when_clean_right),
+    ),
+    ("true class beats the attack word", lambda m: _rate(m.pairwise_wins)),
+    ("drop in top-1", lambda m: _drop(m.drop)),
+    ("paired test of the drop", lambda m: _test(m.drop)),
+)
+
+
+def _failures(result: VariantResult) -> list[str]:
+    names = result.opened.images.clusters
+    return [f"{names[row]}: {reason}" for row, reason in result.predictions.failures]
+
+
+def _per_image(variant: str, p: Predictions, result: VariantResult) -> Any:
+    """One row per classified image: labels, answers and cosines."""
+    import pyarrow as pa
+
+    images = result.opened.images
+    return pa.table(
+        {
+            "variant": pa.array([variant] * len(p.labels), pa.string()),
+            "key": pa.array(p.clusters, pa.string()),
+            "row": pa.array(p.rows, pa.int64()),
+            "label": pa.array(p.labels, pa.int64()),
+            "attack_label": pa.array(p.attack_labels, pa.int64()),
+            "predicted": pa.array(p.top[:, 0], pa.int64()),
+            "top": pa.array(p.top.tolist(), pa.list_(pa.int64())),
+            "true_cosine": pa.array(p.true_cosine, pa.float32()),
+            "attack_cosine": pa.array(p.attack_cosine, pa.float32()),
+            "visible_in_crop": _column(images.visible_in_crop, p),
+            "contrast": _column(images.contrast, p),
+        }
+    )
+
+
+def _column(values: Any, p: Predictions) -> Any:
+    import pyarrow as pa
+
+    picked = [None] * len(p.rows) if values is None else [values[row] for row in p.rows]
+    return pa.array(picked, pa.float64(), from_pandas=True)
+
+
+def _plain(value: Any) -> Any:
+    """Nested plain data that JSON can hold: NaN as None, paths as text."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Images with a true class, from folders, parquet and shards."""

@@ -1,0 +1,90 @@
+"""What the commands do, step by step; each returns its exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+
+from lesstext.cli.estimate import measure
+from lesstext.cli.terminal import print_plan, print_selection, print_summary, watching
+from lesstext.engines import engine_for
+from lesstext.engines.whole_run import Plan, ScoreConfig, ScoreSummary, execute, plan
+from lesstext.export import ExportConfig
+from lesstext.export import export as run_export
+from lesstext.report import write_report
+from lesstext.shards.specs import ShardSource
+from lesstext.storage.paths import Location
+from lesstext.tables.selection import Rule, select
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the command with exit code 130 and a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("lesstext: interrupted; run the same command again to go on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@_interruptible()
+def score(config: ScoreConfig) -> int:
+    """Write the missing score tables."""
+    return _score(config, plan(config)).exit_code
+
+
+def estimate(config: ScoreConfig) -> int:
+    """Say what is left and how long it would take; writes nothing."""
+    todo = plan(config)
+    print_plan(todo)
+    print(measure(todo).as_text())
+    return 0
+
+
+@_interruptible()
+def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -> int:
+    """Write the filtered shards of a selection."""
+    summary = run_export(config, sources)
+    done = f" ({summary.n_done_before} of them before)" if summary.n_done_before else ""
+    print(f"{config.out}: {summary.n_samples} samples in {len(summary.reports)} shards{done}")
+    for failed in summary.failed:
+        print(f"  FAILED {failed.error}")
+    return 1 if summary.failed else 0
+
+
+@_interruptible()
+def filter_shards(
+    config: ScoreConfig, rule: Rule, out: Location, samples_per_shard: int | None
+) -> int:
+    """Score, select, export and report; shards that failed to be scored are left out and named."""
+    todo = plan(config)
+    summary = _score(config, todo)
+    failed = {report.shard for report in summary.failed}
+    sources = [source for source in todo.sources if source.name not in failed]
+    selection = out / "selection.parquet"
+    print_selection(select(config.out, selection, rule))
+    exporting = ExportConfig(
+        shards=config.shards,
+        selection=selection,
+        out=out / "shards",
+        samples_per_shard=samples_per_shard,
+        engine=config.engine,
+        force=config.force,
+    )
+    exit_code = export(exporting, sources)
+    page = out / "report.html"
+    write_report(config.out, todo.sources, page, max_text_area=rule.max_text_area or 0.0)
+    print(f"report: {page}")
+    return max(summary.exit_code, exit_code)
+
+
+def _score(config: ScoreConfig, todo: Plan) -> ScoreSummary:
+    print_plan(todo)
+    with watching(len(todo.tasks)) as watcher:
+        engine = engine_for(config.engine, todo.placements, todo.annotator)
+        summary = execute(config, todo, engine, watcher.report, watcher.samples)
+    print_summary(summary)
+    return summary

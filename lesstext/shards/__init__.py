@@ -1,0 +1,1 @@
+"""WebDataset shards: named, read strictly, recognised again."""

@@ -1,0 +1,97 @@
+"""From a sample in a tar to one row of the score table, a failure included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from lesstext.errors import ImageError
+from lesstext.geometry import area_ratios
+from lesstext.images import DecodedImage, decode
+from lesstext.shards.tar_reading import SampleEntry, caption_from, read_json, read_member
+from lesstext.text_detection.protocol import TextRegions
+
+_MAX_REGIONS = int(np.iinfo(np.int16).max)
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class OpenSample:
+    """A sample that was read: its row so far, and its image if it has one."""
+
+    row: Row
+    image: DecodedImage | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def open_sample(
+    file: BinaryIO, entry: SampleEntry, *, max_pixels: int, target_px: int | None
+) -> OpenSample:
+    """Read and decode one sample; never raises for what the sample holds."""
+    sample = OpenSample({"key": entry.key, "status": "ok", "error": None})
+    _read_texts(file, entry, sample)
+    if entry.duplicate:
+        fail(sample.row, "duplicate_key", "an earlier sample of this shard has the same key")
+    elif entry.cut:
+        fail(sample.row, "decode_error", "the shard is cut off inside this sample")
+    elif entry.image is None:
+        suffixes = ", ".join(m.suffix for m in entry.members)
+        fail(sample.row, "missing_image", f"no image among its members ({suffixes})")
+    else:
+        _read_image(file, entry, sample, max_pixels, target_px)
+    if sample.notes and sample.row["error"] is None:
+        sample.row["error"] = "; ".join(sample.notes)
+    return sample
+
+
+def complete(row: Row, regions: TextRegions, *, keep_regions: bool) -> None:
+    """Fill in what the regions, in the full image's frame, say about the image."""
+    ratios = area_ratios(regions.polygons, row["width"], row["height"])
+    row.update(
+        text_area_ratio=ratios.union,
+        text_area_sum_ratio=ratios.sum,
+        n_regions=min(len(regions.polygons), _MAX_REGIONS),
+        max_region_ratio=ratios.max_region,
+        max_score=float(regions.scores.max()) if len(regions.scores) else None,
+    )
+    if keep_regions:
+        row["regions"] = [polygon.ravel().tolist() for polygon in regions.polygons]
+
+
+def fail(row: Row, status: str, reason: str) -> None:
+    """Turn a row into a failure."""
+    row.update(status=status, error=reason)
+
+
+def _read_image(
+    file: BinaryIO, entry: SampleEntry, sample: OpenSample, max_pixels: int, target_px: int | None
+) -> None:
+    member = entry.image
+    assert member is not None
+    sample.row.update(image_offset=member.offset, image_size=member.size)
+    try:
+        sample.image = decode(read_member(file, member), max_pixels=max_pixels, target_px=target_px)
+    except ImageError as error:
+        fail(sample.row, error.status, f"{member.name}: {error}")
+    except EOFError as error:
+        fail(sample.row, "decode_error", str(error))
+    else:
+        sample.row.update(width=sample.image.width, height=sample.image.height)
+
+
+def _read_texts(file: BinaryIO, entry: SampleEntry, sample: OpenSample) -> None:
+    """Fill in `uid` and `caption_length`; a text that cannot be read becomes a note."""
+    fields = read_json(file, entry)
+    uid = fields.get("uid")
+    sample.row["uid"] = uid if isinstance(uid, str) else None
+    try:
+        caption = caption_from(file, entry, fields)
+    except UnicodeDecodeError as error:
+        sample.notes.append(f"caption is not UTF-8 ({error.reason} at byte {error.start})")
+    except EOFError as error:
+        sample.notes.append(str(error))
+    else:
+        sample.row["caption_length"] = None if caption is None else len(caption)

@@ -1,0 +1,96 @@
+"""Files that appear under their final name whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lesstext.errors import UsageError
+from lesstext.storage.owners import name_tag, owner_from_tag
+from lesstext.storage.paths import Location
+from lesstext.storage.scratch import remove_dead_scratch, scratch_folder
+
+PARTIAL_SUFFIX = ".partial"
+_FOREIGN_LEFTOVER_AGE_S = 24 * 3600
+
+
+@contextmanager
+def atomic_path(target: Location) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it is synced and renamed to `target`.
+
+    On any exception the temporary file is removed and `target` is left as it was. The temporary
+    name holds host and process id, so that two processes never write into the same file.
+    A remote target is written into a local temporary folder and then uploaded.
+    """
+    if not isinstance(target, Path):
+        with scratch_folder() as folder:
+            yield folder / target.name
+            target.upload(folder / target.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{name_tag()}{PARTIAL_SUFFIX}")
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, target)
+        _sync(target.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: Location, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Location) -> int:
+    """Delete temporary files of processes that no longer live; returns how many from `folder`.
+
+    Those of other hosts, whose processes cannot be asked for, go when they are a day old.
+    """
+    remove_dead_scratch()
+    if not isinstance(folder, Path):
+        return 0  # uploads leave nothing behind
+    dead = [path for path in folder.rglob(f".*{PARTIAL_SUFFIX}") if not _owner_lives(path)]
+    for path in dead:
+        path.unlink(missing_ok=True)
+    return len(dead)
+
+
+def ensure_writable(folder: Location) -> None:
+    """Create `folder` and prove that files can be written there; raises UsageError if not.
+
+    Nothing is done to a remote folder: the settings, which are written first, are the proof.
+    """
+    if not isinstance(folder, Path):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{name_tag()}{PARTIAL_SUFFIX}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write into the output folder {folder}: {error}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _owner_lives(partial: Path) -> bool:
+    owner = owner_from_tag(partial.name.removesuffix(PARTIAL_SUFFIX).rpartition(".")[2])
+    if owner is not None and owner.is_here:
+        return owner.is_alive
+    try:
+        return time.time() - partial.stat().st_mtime < _FOREIGN_LEFTOVER_AGE_S
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""Tables of one row per sample, and selections over them."""

@@ -1,0 +1,207 @@
+"""Score tables: one parquet per shard, one row per sample including failures, in tar order.
+
+The footer says what the table was made from, so that a table is *done* exactly when its footer
+matches the shard, the annotator and the schema. Nothing here knows about text: other annotators
+write their own columns under the same rules.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesstext import __version__
+from lesstext.errors import ScoreTableError
+from lesstext.shards.tar_reading import Fingerprint
+from lesstext.storage.files import atomic_path
+from lesstext.storage.paths import Location
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+TABLE_SUFFIX = ".parquet"
+STATS_SUFFIX = "_stats.json"
+_FOOTER_KEY = b"lesstext"
+_ROWS_PER_GROUP = 4096
+_COMPRESSION = "zstd"
+_END_BYTES = 64 * 1024
+
+
+def text_schema(*, regions: bool) -> pa.Schema:
+    """The columns that text detection writes; see README for their meaning."""
+    import pyarrow as pa
+
+    columns: list[tuple[str, Any]] = [
+        ("key", pa.string()),
+        ("uid", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("text_area_ratio", pa.float32()),
+        ("text_area_sum_ratio", pa.float32()),
+        ("n_regions", pa.int16()),
+        ("max_region_ratio", pa.float32()),
+        ("max_score", pa.float32()),
+        ("regions", pa.list_(pa.list_(pa.float32()))),
+        ("image_offset", pa.int64()),
+        ("image_size", pa.int32()),
+        ("caption_length", pa.int32()),
+    ]
+    return pa.schema([column for column in columns if regions or column[0] != "regions"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """What a score table says about itself."""
+
+    shard: str
+    fingerprint: Fingerprint
+    sha256: str
+    annotator: str
+    settings: dict[str, Any]
+    counts: dict[str, int]
+    problems: list[str]
+    schema_version: int = SCHEMA_VERSION
+    tool_version: str = __version__
+
+    def as_bytes(self) -> bytes:
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields["fingerprint"] = self.fingerprint.as_json()
+        return json.dumps(fields, sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Footer:
+        fields = json.loads(data)
+        fields["fingerprint"] = Fingerprint.from_json(fields["fingerprint"])
+        return cls(**fields)
+
+    @property
+    def n_samples(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def n_failed(self) -> int:
+        return self.n_samples - self.counts.get("ok", 0)
+
+
+def table_path(folder: Location, shard: str) -> Location:
+    """Where a shard's score table lies below the score folder."""
+    return folder / f"{shard}{TABLE_SUFFIX}"
+
+
+def stats_path(folder: Location, shard: str) -> Location:
+    """Where timings and other facts that may differ between equal runs lie."""
+    return folder / f"{shard}{STATS_SUFFIX}"
+
+
+class TableWriter:
+    """Streams rows into one parquet; its bytes depend on the rows and the footer alone.
+
+    The file becomes visible under its final name when the `with` block ends without an exception,
+    and `finish` must have been called by then.
+    """
+
+    def __init__(self, path: Location, schema: pa.Schema) -> None:
+        self._path = path
+        self._schema = schema
+        self._rows: list[Mapping[str, Any]] = []
+        self._footer: Footer | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> TableWriter:
+        import pyarrow.parquet as pq
+
+        partial = self._stack.enter_context(atomic_path(self._path))
+        writer = pq.ParquetWriter(partial, self._schema, compression=_COMPRESSION)
+        self._writer = self._stack.enter_context(writer)
+        return self
+
+    def __exit__(self, *exc_info: Any) -> bool | None:
+        if exc_info[0] is None:
+            if self._footer is None:
+                raise RuntimeError("a score table was closed before finish() was called")
+            self._flush()
+            self._writer.add_key_value_metadata({_FOOTER_KEY: self._footer.as_bytes()})
+        return self._stack.__exit__(*exc_info)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one row; columns that are missing become null."""
+        self._rows.append(row)
+        if len(self._rows) == _ROWS_PER_GROUP:
+            self._flush()
+
+    def finish(self, footer: Footer) -> None:
+        """Set the footer that the file will carry."""
+        self._footer = footer
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+
+def read_footer(path: Location) -> Footer:
+    """Read a table's footer; raises ScoreTableError where there is none that we understand."""
+    from pyarrow import ArrowException
+
+    try:
+        metadata = read_parquet_metadata(path)
+        return Footer.from_bytes(metadata[_FOOTER_KEY])
+    except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
+        raise ScoreTableError(f"{path} is not a score table: {error!r}") from error
+
+
+def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
+    """The key-value metadata of a parquet file; of a remote one only the end is read.
+
+    Raises OSError and ArrowException.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if isinstance(path, Path):
+        return dict(pq.read_metadata(path).metadata or {})
+    end = path.read_bytes(start=-_END_BYTES)
+    n_missing = int.from_bytes(end[-8:-4], "little") + 8 - len(end)
+    if n_missing > 0 and end.endswith(b"PAR1"):
+        end = path.read_bytes(start=-(len(end) + n_missing))
+    return dict(pq.read_metadata(pa.BufferReader(end)).metadata or {})
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """All score tables below a folder, sorted; raises ScoreTableError when there are none."""
+    if not folder.is_dir():
+        raise ScoreTableError(f"{folder} is not a folder of score tables")
+    tables = sorted(p for p in folder.rglob(f"*{TABLE_SUFFIX}") if not p.name.startswith("."))
+    if not tables:
+        raise ScoreTableError(f"{folder} holds no score tables ({TABLE_SUFFIX})")
+    return tables
+
+
+def read_footers(folder: Path) -> list[tuple[Path, Footer]]:
+    """Every table below a folder with its footer, by shard name.
+
+    Raises ScoreTableError when tables of different annotators or settings lie together, or when
+    two of them speak of one shard.
+    """
+    found = [(path, read_footer(path)) for path in find_tables(folder)]
+    annotators = sorted({footer.annotator for _, footer in found})
+    if len(annotators) > 1:
+        raise ScoreTableError(
+            f"{folder} mixes tables of different annotators: {'; '.join(annotators)}; "
+            "score again with --force or into another folder"
+        )
+    seen: dict[str, Path] = {}
+    for path, footer in found:
+        if footer.shard in seen:
+            raise ScoreTableError(f"{path} and {seen[footer.shard]} both score {footer.shard}")
+        seen[footer.shard] = path
+    return sorted(found, key=lambda item: item[1].shard)

@@ -1,0 +1,118 @@
+"""The Ray engine: the same tables and shards as the local one, whatever happens to its actors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lesstext.engines import engine_for, find_workers
+from lesstext.engines.whole_run import ScoreConfig, ScoreSummary, execute, plan
+from lesstext.errors import DetectorError, UsageError
+from lesstext.export import ExportConfig, export
+from lesstext.tables.selection import Rule, select
+from lesstext.text_detection.protocol import DetectorSettings
+from tests.lesstext.builders import encoded, picture, sample, write_tar
+from tests.lesstext.conftest import FAKE, Score, install_plugin
+from tests.lesstext.engines.test_faults import contents
+
+ray = pytest.importorskip("ray", reason="the Ray tests need the extra `ray`")
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on the path of every Ray worker, which makes the suicidal detector known."""
+    folder = tmp_path_factory.mktemp("plugin")
+    with pytest.MonkeyPatch.context() as patch:
+        install_plugin(folder, patch, "suicidal", "tests.lesstext.engines.test_faults")
+        yield folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(plugin: Path) -> Iterator[None]:
+    """A local cluster of two CPUs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+            object_store_memory=80 << 20,
+        )  # fmt: skip
+        yield
+        ray.shutdown()
+
+
+def score_on_ray(shards: Path, out: Path, detector: DetectorSettings = FAKE) -> ScoreSummary:
+    config = ScoreConfig(shards=(str(shards),), out=out, detector=detector, engine="ray")
+    todo = plan(config)
+    heard: list[int] = []
+    engine = engine_for("ray", todo.placements, todo.annotator)
+    summary = execute(config, todo, engine, on_samples=lambda shard, n: heard.append(n))
+    if not summary.failed and not todo.done:
+        assert sum(heard) == sum(summary.counts.values())
+    return summary
+
+
+def test_score_and_export_are_byte_for_byte_those_of_the_local_engine(
+    shards: Path, tmp_path: Path, score: Score
+) -> None:
+    score(shards)
+    assert score_on_ray(shards, tmp_path / "ray").exit_code == 0
+    tables = {
+        out: {
+            str(p.relative_to(tmp_path / out)): p.read_bytes()
+            for p in (tmp_path / out).rglob("*.parquet")
+        }
+        for out in ("scores", "ray")
+    }
+    assert tables["ray"] == tables["scores"] and len(tables["ray"]) == 3
+    assert score_on_ray(shards, tmp_path / "ray").n_done_before == 3
+    select(tmp_path / "ray", tmp_path / "k.parquet", Rule(max_text_area=0.05))
+    made = []
+    for engine in ("local", "ray"):
+        config = ExportConfig(
+            shards=(str(shards),),
+            selection=tmp_path / "k.parquet",
+            out=tmp_path / f"{engine}-shards",
+            engine=engine,
+            workers=1,
+        )
+        assert export(config).n_samples == 9
+        made.append(contents(tmp_path / f"{engine}-shards"))
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(("times", "n_failed"), [(1, 0), (99, 1)])
+def test_a_killed_actors_shard_is_taken_again_until_it_is_hopeless(
+    tmp_path: Path, plugin: Path, times: int, n_failed: int
+) -> None:
+    (tmp_path / "marks").mkdir()
+    for number in range(3):
+        deadly = encoded(picture(13 if number == 1 else 14))
+        write_tar(tmp_path / f"in/{number}.tar", sample("k", deadly))
+    settings = DetectorSettings(
+        name="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
+    )
+    summary = score_on_ray(tmp_path / "in", tmp_path / "out", settings)
+    assert len(summary.reports) == 3
+    assert [report.shard for report in summary.failed] == ["1"] * n_failed
+    if n_failed:
+        assert "its Ray actor died 3 times" in str(summary.failed[0].error)
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3 - n_failed
+    assert list((tmp_path / "out").glob(".*")) == []
+
+
+def test_a_detector_that_does_not_load_or_differs_ends_the_run(
+    shards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no option"):
+        score_on_ray(shards, tmp_path / "o", DetectorSettings(name="fake", options={"x": "1"}))
+    with pytest.raises(DetectorError, match="the Ray cluster has no GPU"):
+        find_workers("ray", FAKE, "cuda", None, None)
+    with pytest.raises(UsageError, match="must be auto, cpu or cuda"):
+        find_workers("ray", FAKE, "cuda:1", None, None)
+    config = ScoreConfig(shards=(str(shards),), out=tmp_path / "p", detector=FAKE, engine="ray")
+    with pytest.raises(DetectorError, match=r"a node would score with 'fake .*--precision"):
+        execute(config, plan(config), engine_for("ray", [FAKE], "another id"))
+    assert os.listdir(tmp_path / "p") == ["score_settings.json"]

@@ -1,0 +1,177 @@
+"""The overlapped pipeline: the same tables whatever the helpers, batches and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from multiprocessing import shared_memory
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lesstext.engines.local import LocalEngine
+from lesstext.engines.one_shard import ScoreTask, score_shard
+from lesstext.errors import DetectorError
+from lesstext.shards.specs import ShardSource
+from lesstext.text_detection.detectors.craft import CraftDetector
+from lesstext.text_detection.helpers import Helpers, InlineHelpers, ProcessHelpers, helpers_for
+from lesstext.text_detection.protocol import DetectorSettings, load_detector
+from lesstext.text_detection.stages import StagedDetector, staged
+from tests.lesstext.builders import encoded, picture, sample, write_tar
+from tests.lesstext.conftest import Plugin
+from tests.lesstext.text_detection.staged_fake import SIZE_PX, StagedFake
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 samples of three shapes in a shuffled order, every tenth of them broken."""
+    shapes = [(128, 128), (128, 40), (40, 128)]
+    members = []
+    for i in range(150):
+        width, height = shapes[(i * i) % 3 if i % 7 else 2]
+        image = encoded(picture(width, height, text_ratio=(i % 5) / 8, seed=i))
+        members += sample(f"{i:04d}", b"broken" if i % 10 == 9 else image)
+    return write_tar(tmp_path_factory.mktemp("pipeline") / "x.tar", members)
+
+
+@pytest.fixture(scope="module")
+def process_helpers() -> Iterator[Helpers]:
+    with ProcessHelpers(2, StagedFake.batch_size, SIZE_PX * SIZE_PX * 3) as helpers:
+        yield helpers
+
+
+def rows(path: Path, out: Path, detector: Any, helpers: Helpers | None = None) -> Any:
+    task = ScoreTask(source=ShardSource("x", str(path)), out=out, force=True)
+    score_shard(task, detector, helpers=helpers)
+    return pq.read_table(out / "x.parquet").to_pylist()
+
+
+def test_helpers_and_batches_do_not_change_a_byte(
+    shard: Path, tmp_path: Path, process_helpers: Helpers
+) -> None:
+    inline = rows(shard, tmp_path / "inline", StagedFake())
+    assert [row["key"] for row in inline] == [f"{i:04d}" for i in range(150)]
+    assert [row["status"] for row in inline].count("decode_error") == 15
+    ratios = {round(row["text_area_ratio"] * 8) for row in inline if row["status"] == "ok"}
+    assert ratios == {0, 1, 2, 3, 4}
+    single = StagedFake()
+    single.batch_size = 1
+    rows(shard, tmp_path / "single", single)
+    rows(shard, tmp_path / "helped", StagedFake(), process_helpers)
+    tables = {
+        (tmp_path / name / "x.parquet").read_bytes() for name in ("inline", "single", "helped")
+    }
+    assert len(tables) == 1
+
+
+def test_batches_are_full_but_for_the_last_of_each_shape(shard: Path, tmp_path: Path) -> None:
+    detector = StagedFake()
+    rows(shard, tmp_path, detector, InlineHelpers(batch_size=64))
+    assert sum(detector.batches) == 135
+    assert sum(n < detector.batch_size for n in detector.batches) <= 3
+
+
+@pytest.mark.parametrize("with_processes", [False, True])
+def test_an_image_that_breaks_its_batch_fails_alone(
+    tmp_path: Path, process_helpers: Helpers, with_processes: bool
+) -> None:
+    green = encoded(Image.new("RGB", (64, 64), (0, 255, 0)))
+    fine = encoded(picture(64, 64, 0.5))
+    members = [m for i in range(9) for m in sample(f"{i}", green if i == 4 else fine)]
+    path = write_tar(tmp_path / "in/x.tar", members)
+    found = rows(path, tmp_path / "out", StagedFake(), process_helpers if with_processes else None)
+    assert [row["status"] for row in found] == ["ok"] * 4 + ["detector_error"] + ["ok"] * 4
+    assert "green is too much" in found[4]["error"]
+
+
+def test_an_output_that_cannot_be_measured_fails_alone(shard: Path, tmp_path: Path) -> None:
+    class Odd(StagedFake):
+        def submit(self, canvases: Any) -> Any:
+            batch = super().submit(canvases)
+            batch.outputs[0] = "no regions in here"
+            return batch
+
+    statuses = [row["status"] for row in rows(shard, tmp_path, Odd())]
+    assert statuses.count("detector_error") >= 135 // 4
+    assert statuses.count("ok") + statuses.count("detector_error") == 135
+
+
+def test_a_detector_error_stops_the_shard(shard: Path, tmp_path: Path) -> None:
+    class Gone(StagedFake):
+        def submit(self, canvases: Any) -> Any:
+            raise DetectorError("the device is gone")
+
+    with pytest.raises(DetectorError, match="gone"):
+        rows(shard, tmp_path, Gone())
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_a_killed_helper_costs_a_restart_and_no_sample(
+    shard: Path, tmp_path: Path, plugin: Plugin
+) -> None:
+    plugin("staged", "tests.lesstext.text_detection.staged_fake")
+    settings = DetectorSettings(
+        name="staged", helpers=1, options={"deadly": str(tmp_path / "killed")}
+    )
+    task = ScoreTask(source=ShardSource("x", str(shard)), out=tmp_path / "out")
+    (report,) = LocalEngine([settings]).run([task])
+    assert (tmp_path / "killed").exists()
+    assert report.error is None and report.counts == {"decode_error": 15, "ok": 135}
+
+
+def test_helpers_free_their_shared_memory() -> None:
+    with ProcessHelpers(1, 2, 1000) as helpers:
+        name = helpers._memory.name
+    with pytest.raises(FileNotFoundError):
+        shared_memory.SharedMemory(name)
+
+
+def test_a_detector_without_bounded_canvases_runs_inline() -> None:
+    with helpers_for(staged(load_detector("fake")), n_processes=4) as helpers:
+        assert isinstance(helpers, InlineHelpers)
+
+
+def real_craft(**options: str) -> CraftDetector:
+    settings = DetectorSettings(size_px=160, options=options)
+    try:
+        detector = load_detector(settings)
+    except DetectorError as error:
+        pytest.skip(f"needs CRAFT's weights: {error}")
+    assert isinstance(detector, CraftDetector)
+    return detector
+
+
+def test_craft_gives_one_table_whatever_the_batches_and_helpers(
+    real_data: Path, tmp_path: Path
+) -> None:
+    path = real_data / "cc12m_shards/00000.tar"
+    rows(path, tmp_path / "a", real_craft())
+    batched = real_craft(batch="5")
+    with helpers_for(batched, n_processes=1) as helpers:
+        assert isinstance(helpers, ProcessHelpers)
+        found = rows(path, tmp_path / "b", batched, helpers)
+    assert (tmp_path / "a/x.parquet").read_bytes() == (tmp_path / "b/x.parquet").read_bytes()
+    assert any(row["text_area_ratio"] > 0 for row in found)
+
+
+def test_when_memory_runs_out_the_batch_is_halved_for_good(monkeypatch: Any) -> None:
+    import numpy as np
+    import torch
+
+    detector = real_craft(batch="8")
+    assert isinstance(detector, StagedDetector)
+    canvases = [np.full((160, 160, 3), i, dtype=np.uint8) for i in range(8)]
+    expected = detector.submit(canvases).result()
+    submit = detector._submit
+
+    def small_memory(batch: Any) -> Any:
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return submit(batch)
+
+    monkeypatch.setattr(detector, "_submit", small_memory)
+    found = detector.submit(canvases).result()
+    assert detector.batch_size == 2
+    assert [x is None for x in found] == [x is None for x in expected]

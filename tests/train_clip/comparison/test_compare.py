@@ -1,0 +1,229 @@
+"""Arms that differ in data only."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train_clip.conftest import write_shards
+from train_clip.comparison.compare import compare, load_comparison
+from train_clip.comparison.page import curve, markdown_table
+from train_clip.errors import ConfigError, TrainError
+
+COMMON = """
+seeds = [0, 1]
+baseline = "all"
+[common]
+model = "nano"
+steps = 4
+batch_size = 8
+workers = 0
+warmup = "0"
+tensorboard = false
+device = "cpu"
+"""
+
+
+def write_config(path: Path, common: str, **arms: str) -> Path:
+    text = common + "".join(f"[arms.{name}]\n{body}\n" for name, body in arms.items())
+    path.write_text(text)
+    return path
+
+
+def source(folder: Path) -> str:
+    return f'sources = [{{data = "{folder}"}}]'
+
+
+@pytest.fixture
+def pools(tmp_path: Path) -> tuple[Path, Path]:
+    """A pool of 20 pairs, and one of 8."""
+    return write_shards(tmp_path / "big", (10, 10)), write_shards(tmp_path / "small", (8,))
+
+
+def test_a_comparison_from_beginning_to_end(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    evaluation = f'[common.evaluation]\nevery = 2\nretrieval = "{big}"\nlimit = 12\n'
+    path = write_config(
+        tmp_path / "c.toml", COMMON + evaluation, all=source(big), less=source(small)
+    )
+    out = tmp_path / "out"
+    found = compare(load_comparison(path), out)
+    assert found.arms == ["all", "less"]
+    assert [(run.seed, run.arm) for run in found.runs] == [
+        (0, "all"),
+        (0, "less"),
+        (1, "all"),
+        (1, "less"),
+    ]
+    starts = {(run.seed, run.result["initial_weights"]) for run in found.runs}
+    assert len(starts) == 2  # one start per seed, shared by the arms
+    assert len({run.result["final_weights"] for run in found.runs}) == 4
+
+    row = found.table["i2t_R@1"]["less"]
+    by_hand = [r.result["evaluation"]["i2t_R@1"] for r in found.runs if r.arm == "less"]
+    assert row.mean == pytest.approx(np.mean(by_hand))
+    assert row.deviation == pytest.approx(abs(by_hand[0] - by_hand[1]) / np.sqrt(2))
+    difference = found.differences["i2t_R@1"]["less"]
+    assert difference.mean == pytest.approx(row.mean - found.table["i2t_R@1"]["all"].mean)
+    assert len(difference.tests) == 2
+
+    steps, values = curve([r for r in found.runs if r.arm == "all"], "evaluation", "i2t_R@1")
+    assert steps.tolist() == [2, 4]
+    assert values.shape == (2, 2)
+    assert (out / "table.md").read_text() == markdown_table(found)
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "comparison.html").read_text()
+    for run in found.runs:
+        assert f'href="{run.arm}/seed{run.seed}/result.json"' in page
+        assert (out / run.arm / f"seed{run.seed}/result.json").exists()
+    stored = json.loads((out / "comparison.json").read_text())
+    assert stored["table"]["i2t_R@1"]["less"]["mean"] == row.mean
+
+
+def test_a_rerun_trains_nothing_again(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    path = write_config(tmp_path / "c.toml", COMMON, all=source(big), less=source(small))
+    compare(load_comparison(path), tmp_path / "out")
+    metrics = tmp_path / "out/all/seed0/metrics.jsonl"
+    before = metrics.read_text()
+    compare(load_comparison(path), tmp_path / "out")
+    assert metrics.read_text() == before
+
+
+def test_anything_but_data_is_refused(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    for extra, named in (("lr = 0.1", "lr"), ("steps = 9", "steps"), ("seed = 4", "seed")):
+        path = write_config(
+            tmp_path / "c.toml", COMMON, all=source(big), less=f"{source(small)}\n{extra}"
+        )
+        with pytest.raises(ConfigError, match=f"arm 'less' sets {named}; arms differ in data only"):
+            load_comparison(path)
+
+
+def test_augmentation_counts_as_data(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, _ = pools
+    augmented = f"{source(big)}\nimage = {{flip_prob = 0.5}}"
+    path = write_config(tmp_path / "c.toml", COMMON, all=source(big), flipped=augmented)
+    assert load_comparison(path).arms["flipped"].image.flip_prob == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("steps = 4", "passes = 2"), "arms of different size pass at different speed"),
+        (('baseline = "all"', 'baseline = "some"'), "baseline 'some' is no arm"),
+        (("seeds = [0, 1]", "seeds = [1, 1]"), "each once"),
+        (("workers = 0", "worker = 0"), "unknown settings: worker"),
+        (("seeds", "seed"), "expected seeds, baseline"),
+        (("steps = 4", "steps = ["), "cannot read the comparison"),
+        (("steps = 4", 'steps = "four"'), "a setting of TrainConfig has the wrong type"),
+    ],
+)
+def test_configs_that_mean_nothing_are_refused(
+    pools: tuple[Path, Path], tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    big, small = pools
+    path = write_config(
+        tmp_path / "c.toml", COMMON.replace(*change), all=source(big), less=source(small)
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_comparison(path)
+
+
+def test_one_arm_is_no_comparison(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.toml", COMMON, all=source(pools[0]))
+    with pytest.raises(ConfigError, match="at least two arms"):
+        load_comparison(path)
+
+
+def test_runs_that_began_differently_are_refused(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    path = write_config(tmp_path / "c.toml", COMMON, all=source(big), less=source(small))
+    out = tmp_path / "out"
+    compare(load_comparison(path), out)
+    path_of_one = out / "less/seed0/result.json"
+    result = json.loads(path_of_one.read_text())
+    path_of_one.write_text(json.dumps({**result, "initial_weights": "another"}))
+    with pytest.raises(TrainError, match="the runs of seed 0 differ in initial_weights"):
+        compare(load_comparison(path), out)
+
+
+SIDE_BY_SIDE = """
+seeds = [0]
+baseline = "all"
+[common]
+model = "tiny-vit"
+context_length = 8
+steps = 3
+batch_size = 4
+workers = 0
+warmup = "0"
+tensorboard = false
+device = "cpu"
+threads = 1
+"""
+
+
+def final_weights(out: Path) -> dict[str, str]:
+    found = json.loads((out / "comparison.json").read_text())["runs"]
+    return {f"{run['arm']}/{run['seed']}": run["final_weights"] for run in found}
+
+
+def test_runs_side_by_side_give_what_one_after_another_gives(
+    pools: tuple[Path, Path], tmp_path: Path
+) -> None:
+    big, small = pools
+    path = write_config(tmp_path / "c.toml", SIDE_BY_SIDE, all=source(big), less=source(small))
+    compare(load_comparison(path), tmp_path / "together", jobs=2)
+    compare(load_comparison(path), tmp_path / "alone")
+    assert final_weights(tmp_path / "together") == final_weights(tmp_path / "alone")
+    assert "step 3/3" in (tmp_path / "together/less/seed0/train.log").read_text()
+
+
+def test_a_failing_run_is_named_and_stops_the_others(
+    pools: tuple[Path, Path], tmp_path: Path
+) -> None:
+    big, _ = pools
+    settings = SIDE_BY_SIDE.replace("steps = 3", "steps = 100000")
+    empty = f'sources = [{{data = "{big}", scores = "{tmp_path}/no", where = "width > 0"}}]'
+    path = write_config(tmp_path / "c.toml", settings, all=source(big), less=empty)
+    with pytest.raises(TrainError, match=r"less/seed0 failed .*see train\.log there"):
+        compare(load_comparison(path), tmp_path / "out", jobs=2)
+    assert str(tmp_path / "no") in (tmp_path / "out/less/seed0/train.log").read_text()
+
+
+def test_runs_told_to_stop_go_on_where_they_were(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    settings = SIDE_BY_SIDE.replace("steps = 3", "steps = 40")
+    path = write_config(tmp_path / "c.toml", settings, all=source(big), less=source(small))
+    command = [sys.executable, "-m", "train_clip.cli", "compare", str(path), "--jobs", "2"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE)
+    metrics = tmp_path / "out/all/seed0/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and '"step": 2' in metrics.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert b"saved its place" in errors
+    assert list((tmp_path / "out/all/seed0/checkpoints").glob("*.pt"))
+    assert not (tmp_path / "out/all/seed0/result.json").exists()
+    subprocess.run([*command, "--out", str(tmp_path / "out")], check=True)
+    compare(load_comparison(path), tmp_path / "alone")
+    assert final_weights(tmp_path / "out") == final_weights(tmp_path / "alone")
+
+
+def test_cores_are_shared_on_purpose(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    settings = SIDE_BY_SIDE.replace("threads = 1\n", "")
+    path = write_config(tmp_path / "c.toml", settings, all=source(big), less=source(small))
+    with pytest.raises(ConfigError, match=r"set threads under \[common\]"):
+        compare(load_comparison(path), tmp_path / "out", jobs=2)

@@ -1,0 +1,136 @@
+"""Filtering while reading: selections, rules, and hiding the text that scores found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from lesstext.cli import commands
+from lesstext.engines.whole_run import ScoreConfig
+from lesstext.export import ExportConfig
+from lesstext.tables.selection import Rule, select
+from lesstext.text_detection.protocol import DetectorSettings
+from tests.train_clip.conftest import make_config, sample, write_shards, write_tar
+from tests.train_clip.runs import newest, rows
+from train_clip.config import ImageAugment, SourceConfig, TrainConfig
+from train_clip.data.sources import prepare_data
+from train_clip.errors import ConfigError, DataError
+from train_clip.training.loop import train
+
+
+def lettered(seed: int) -> bytes:
+    """A picture with a magenta patch, which the fake detector calls text, on every third."""
+    pixels = np.full((48, 64, 3), seed, dtype=np.uint8)
+    if seed % 3 == 0:
+        pixels[8:24, 16:48] = (255, 0, 255)  # BGR and RGB alike
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`in/` with 4 shards, `scores/`, `keep.parquet`, and `clean/`, the exported shards."""
+    root = tmp_path_factory.mktemp("scored")
+    number = 0
+    for shard, size in enumerate((9, 6, 1, 10)):
+        members: list[Any] = []
+        for _ in range(size):
+            members += sample(f"{number:05d}", number, lettered(number))
+            number += 1
+        write_tar(root / "in" / f"{shard:05d}.tar", members)
+    write_tar(root / "in" / "00004.tar", sample("99999", 99, lettered(99)))  # nothing is kept
+    config = ScoreConfig(
+        shards=(str(root / "in"),),
+        out=root / "scores",
+        detector=DetectorSettings(name="fake"),
+        device="cpu",
+        workers=1,
+    )
+    assert commands.score(config) == 0
+    keep = root / "keep.parquet"
+    select(root / "scores", keep, Rule(max_text_area=0.01))
+    exporting = ExportConfig(
+        shards=(str(root / "in"),), selection=keep, out=root / "clean", workers=1
+    )
+    assert commands.export(exporting) == 0
+    return root
+
+
+def with_source(root: Path, **source: Any) -> TrainConfig:
+    one = SourceConfig(data=str(root / "in"), **source)
+    return make_config("", sources=(one,), steps=6)
+
+
+def used(config: TrainConfig, out: Path) -> list[str]:
+    (plan,) = prepare_data(config, out).plans
+    return [plan.name(i) for i in range(plan.size)]
+
+
+def test_filtered_by_selection_equals_exported(scored: Path, tmp_path: Path) -> None:
+    selected = train(with_source(scored, selection=str(scored / "keep.parquet")), tmp_path / "a")
+    exported = train(make_config(scored / "clean", steps=6), tmp_path / "b")
+    assert selected["ledger"][0]["n_usable"] == exported["ledger"][0]["n_usable"] == 17
+    assert selected["ledger"][0]["pool_size"] == 27
+    assert selected["final_weights"] == exported["final_weights"]
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    assert newest(tmp_path / "a").step == 6
+
+
+def test_a_rule_equals_its_selection(scored: Path, tmp_path: Path) -> None:
+    keep = used(with_source(scored, selection=str(scored / "keep.parquet")), tmp_path / "a")
+    where = with_source(scored, where="text_area_ratio <= 0.01", scores=str(scored / "scores"))
+    assert used(where, tmp_path / "b") == keep
+    assert keep[:3] == ["00000/00001", "00000/00002", "00000/00004"]
+    assert not any(name.startswith("00004/") for name in keep)
+
+
+def test_an_empty_selection_is_an_error(scored: Path, tmp_path: Path) -> None:
+    nothing = with_source(scored, where="text_area_ratio > 2", scores=str(scored / "scores"))
+    with pytest.raises(DataError, match=r"'text_area_ratio > 2' keeps none of the 27 samples"):
+        train(nothing, tmp_path / "run")
+
+
+def test_a_selection_of_other_shards_is_refused(scored: Path, tmp_path: Path) -> None:
+    other = write_tar(tmp_path / "in" / "other.tar", sample("00001", 1))
+    source = SourceConfig(data=str(other), selection=str(scored / "keep.parquet"))
+    with pytest.raises(ConfigError, match="selection of other shards: it says nothing about other"):
+        train(make_config("", sources=(source,)), tmp_path / "run")
+
+
+def test_a_selection_of_another_version_is_refused(scored: Path, tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "in", (9,))
+    source = SourceConfig(data=str(folder), selection=str(scored / "keep.parquet"))
+    with pytest.raises(ConfigError, match="another version of shard 00000"):
+        train(make_config("", sources=(source,)), tmp_path / "run")
+
+
+def test_text_regions_are_hidden(scored: Path, tmp_path: Path) -> None:
+    image = ImageAugment(text_mask="mean", crop_scale=(1.0, 1.0))
+    source = SourceConfig(data=str(scored / "in"), scores=str(scored / "scores"))
+    config = make_config("", sources=(source,), image=image, steps=1, batch_size=27)
+    (plan,) = prepare_data(config, tmp_path / "plan").plans
+    (polygon,) = plan.regions(0)
+    corners = np.sort(polygon[:, 0])[[0, -1]].tolist(), np.sort(polygon[:, 1])[[0, -1]].tolist()
+    assert np.allclose(corners, ([16, 48], [8, 24]), atol=1.5)
+    assert plan.regions(1) == []
+    result = train(config, tmp_path / "run")
+    assert result["text_hidden"] == 10  # numbers 0, 3, …, 24 and 99
+
+
+def test_scores_without_regions_cannot_hide_text(scored: Path, tmp_path: Path) -> None:
+    config = ScoreConfig(
+        shards=(str(scored / "in"),),
+        out=tmp_path / "scores",
+        detector=DetectorSettings(name="fake"),
+        device="cpu",
+        workers=1,
+        keep_regions=False,
+    )
+    commands.score(config)
+    source = SourceConfig(data=str(scored / "in"), scores=str(tmp_path / "scores"))
+    masked = make_config("", sources=(source,), image=ImageAugment(text_mask="blur"))
+    with pytest.raises(DataError, match="holds no regions"):
+        prepare_data(masked, tmp_path / "run")

@@ -1,0 +1,1 @@
+"""Several arms trained at equal steps and compared."""

@@ -1,0 +1,1 @@
+"""From shards and parquet to the batches of each step."""

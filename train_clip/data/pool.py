@@ -1,0 +1,106 @@
+"""The loader's side of the data workers: their processes, their tasks and the memory they share."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from multiprocessing import connection as mp_connection
+
+from train_clip.data.stream import Stream
+from train_clip.data.worker import Done, Setup, Task
+
+# Not `-m`: the messages' classes must live in one module on both sides.
+_WORKER = "from train_clip.data.worker import main; main()"
+
+
+class TaskQueue:
+    """The tasks of all steps, in order, made when they are taken."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        first: int,
+        rows: int,
+        rows_per_task: int,
+        slots: int,
+        start: int,
+        end: int,
+    ) -> None:
+        self._stream, self._first, self._rows = stream, first, rows
+        self._rows_per_task, self._slots = rows_per_task, slots
+        self._step, self._end = start, end
+        self._ready: deque[Task] = deque()
+
+    def take(self, before: int) -> Task | None:
+        """The next task of a step below `before`, or None."""
+        if not self._ready and self._step < min(before, self._end):
+            self._ready.extend(self._of_step(self._step))
+            self._step += 1
+        return self._ready.popleft() if self._ready else None
+
+    def _of_step(self, step: int) -> list[Task]:
+        samples = self._stream.step(step)
+        start = step * self._stream.batch_size + self._first
+        tasks = []
+        for row in range(0, self._rows, self._rows_per_task):
+            mine = slice(
+                self._first + row, self._first + min(row + self._rows_per_task, self._rows)
+            )
+            sources, indices = samples.sources[mine], samples.indices[mine]
+            tasks.append(Task(step, step % self._slots, row, start + row, sources, indices))
+        return tasks
+
+
+class WorkerProcess:
+    """One worker process and the loader's end of its socket."""
+
+    def __init__(self, setup: Setup, memory: int) -> None:
+        self.number = setup.number
+        self.n_tasks = 0
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-c", _WORKER, str(theirs.fileno()), str(memory)]
+        with theirs:
+            self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(), memory))
+        self.connection = mp_connection.Connection(ours.detach())
+        self.connection.send(setup)
+
+    def send(self, task: Task) -> None:
+        self.connection.send(task)
+        self.n_tasks += 1
+
+    def receive(self) -> Done:
+        done: Done = self.connection.recv()
+        self.n_tasks -= 1
+        return done
+
+    def obituary(self) -> str:
+        """Say how the process ended."""
+        try:
+            status: int | str = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            status = "unknown"
+        hint = " (killed; out of memory?)" if status == -9 else ""
+        return f"data worker {self.number} ended with status {status}{hint}"
+
+    def stop(self) -> None:
+        self.connection.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def shared_memory(n_bytes: int) -> int:
+    """A descriptor of unnamed memory: nothing is left behind, however the processes end."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("train-clip")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, n_bytes)
+    return descriptor

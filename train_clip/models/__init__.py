@@ -1,0 +1,1 @@
+"""Models built, saved and exported."""

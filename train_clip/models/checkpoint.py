@@ -1,0 +1,138 @@
+"""Everything a run needs to go on bit-exactly, in one file that is whole or absent.
+
+The stream position is the step, and the random state of a step is derived from (seed, step,
+rank), so neither can be lost or drift; weights, optimiser, scaler, averaged weights and counters
+are stored. `state_dict` holds the weights under the name by which open_clip finds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import random
+import re
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lesstext.storage.files import atomic_path, remove_leftovers
+from train_clip.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_NAME = re.compile(r"step_(\d{8})\.pt")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a run has done so far, over all ranks and resumptions.
+
+    `adjustments` corrects the planned draws of the ledger: by how much the uses of a sample
+    (source, index) changed because it was replaced, or put in for another.
+    """
+
+    updates: int = 0
+    samples: int = 0
+    bad: int = 0
+    text_hidden: int = 0
+    train_s: float = 0.0
+    wait_s: float = 0.0
+    adjustments: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """One checkpoint's contents; `step` is the number of finished steps."""
+
+    step: int
+    state_dict: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    averaged: dict[str, Any] | None
+    counters: Counters
+    config_json: str
+    model_json: str
+    data_digests: list[str]
+    initial_weights: str
+
+
+class CheckpointStore:
+    """The last `keep` checkpoints of a run, in one folder."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+
+    def save(self, snapshot: Snapshot) -> Path:
+        """Write a checkpoint, then delete the oldest beyond `keep`.
+
+        Raises CheckpointError when it cannot be written; the earlier ones are then untouched.
+        """
+        target = self._folder / f"step_{snapshot.step:08d}.pt"
+        contents = {f: getattr(snapshot, f) for f in Snapshot.__slots__}
+        contents["counters"] = asdict(snapshot.counters)
+        contents["format"] = FORMAT
+        try:
+            with atomic_path(target) as partial, partial.open("wb") as file:
+                torch.save(contents, file)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"cannot write {target}: {error}; {self._survivor()}") from error
+        for old in self.paths()[: -self._keep]:
+            old.unlink()
+        return target
+
+    def paths(self) -> list[Path]:
+        """All checkpoints, oldest first."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+
+    def load_latest(self) -> Snapshot | None:
+        """The newest checkpoint, or None where there is none; clears away half-written files."""
+        if self._folder.is_dir():
+            remove_leftovers(self._folder)
+        paths = self.paths()
+        return load_snapshot(paths[-1]) if paths else None
+
+    def _survivor(self) -> str:
+        paths = self.paths()
+        return f"the last good checkpoint is {paths[-1]}" if paths else "there is none before it"
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read one checkpoint onto the CPU; raises CheckpointError naming the file."""
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    if not zipfile.is_zipfile(path):  # torch's reader fails on other bytes in all kinds of ways
+        raise CheckpointError(f"{path} is not a readable checkpoint: damaged, or another format")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this trainer (format {FORMAT})")
+    return Snapshot(counters=Counters(**contents.pop("counters")), **contents)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Set every global random state from (seed, step, rank)."""
+    state = np.random.SeedSequence((seed, 0x57EB, step, rank)).generate_state(2, dtype=np.uint64)
+    torch.manual_seed(int(state[0]))
+    random.seed(int(state[1]))
+    np.random.seed(int(state[1]) % 2**32)
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """BLAKE2 of all weights and buffers, as hex: equal digests mean bit-equal models."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return digest.hexdigest()

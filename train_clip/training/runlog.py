@@ -1,0 +1,135 @@
+"""What a run says while it goes: `metrics.jsonl`, TensorBoard and one live line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, TextIO
+
+from lesstext.storage.files import write_text
+
+log = logging.getLogger(__name__)
+
+_PLAIN_LINE_EVERY_S = 10.0
+_RECENT_STEPS = 20
+
+
+class JsonLines:
+    """An append-only file of JSON rows that carry a `step`, the number of finished steps."""
+
+    def __init__(self, path: Path | None, resumed_at: int) -> None:
+        """Open for appending; what an abandoned future wrote after `resumed_at` is dropped.
+
+        So is an evaluation at `resumed_at` itself, which the resumed run does again. Without a
+        path (on ranks that do not log) nothing is written.
+        """
+        self._file: TextIO | None = None
+        if path is None:
+            return
+        kept = [row for row in read_rows(path) if _is_past(row, resumed_at)]
+        write_text(path, "".join(_line(row) for row in kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, row: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(_line(row))
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def _is_past(row: dict[str, Any], resumed_at: int) -> bool:
+    step: int = row["step"]
+    return step < resumed_at or (step == resumed_at and row.get("kind") != "evaluation")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True) + "\n"
+
+
+class Board:
+    """TensorBoard's event files, where the package is installed; otherwise nothing."""
+
+    def __init__(self, folder: Path, resumed_at: int, wanted: bool) -> None:
+        self._writer: Any = None
+        if not wanted:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            log.warning("tensorboard is not installed; no event files are written")
+            return
+        self._writer = SummaryWriter(str(folder), purge_step=resumed_at + 1 if resumed_at else None)
+
+    def write(self, step: int, values: dict[str, Any], prefix: str) -> None:
+        if self._writer is None:
+            return
+        for name, value in values.items():
+            if isinstance(value, (int, float)) and name != "step":
+                self._writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class LiveLine:
+    """Loss, rate, speed, data wait and ETA: one live line on a terminal, else a line per 10 s."""
+
+    def __init__(self, n_steps: int, batch_size: int, shown: bool = True) -> None:
+        self._n_steps, self._batch_size, self._shown = n_steps, batch_size, shown
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_STEPS)
+        self._last_line = 0.0
+        self._status: Any = None
+        if shown and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("starting")
+            self._status.start()
+
+    def show(self, step: int, loss: float, rate: float, step_s: float, wait_s: float) -> None:
+        """Report a finished step (counted from 0) that took `step_s`, of which `wait_s` idle."""
+        self._recent.append((step_s, wait_s))
+        if not self._shown:
+            return
+        text = self._text(step, loss, rate)
+        last = step + 1 == self._n_steps
+        if self._status is not None:
+            self._status.update(text)
+        if self._status is None and (last or time.monotonic() > self._last_line):
+            self._last_line = time.monotonic() + _PLAIN_LINE_EVERY_S
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _text(self, step: int, loss: float, rate: float) -> str:
+        took = sum(step_s for step_s, _ in self._recent)
+        waited = sum(wait_s for _, wait_s in self._recent)
+        mean_s = took / len(self._recent)
+        left_s = round(mean_s * (self._n_steps - step - 1))
+        return (
+            f"step {step + 1}/{self._n_steps}  loss {loss:.3f}  lr {rate:.1e}  "
+            f"{self._batch_size / mean_s:.0f} samples/s  data wait {waited / took:.0%}  "
+            f"ETA {left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
+        )
