@@ -45,8 +45,8 @@ class DetectorError(LesstextError):
     """A detector cannot be loaded or cannot run as asked (weights, device, settings)."""
 
 
-class ScoreTableError(LesstextError):
-    """A score table or selection is missing, unreadable or belongs to other data."""
+class TableError(LesstextError):
+    """A table or selection is missing, unreadable or belongs to other data."""
 
 
 class StorageError(LesstextError, OSError):

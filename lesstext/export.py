@@ -141,7 +141,7 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     """Write the filtered shards, their `_stats.json` files and `sizes.json`.
 
     `sources` are the input shards if they are expanded already.
-    Raises UsageError and ScoreTableError before anything is written; a shard that fails later
+    Raises UsageError and TableError before anything is written; a shard that fails later
     is a report with an error.
     """
     selection = read_selection(config.selection)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesstext.errors import ScoreTableError, ShardError
+from lesstext.errors import ShardError, TableError
 from lesstext.shards.specs import ShardSource, local_copy
 from lesstext.shards.tar_reading import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
 from lesstext.storage.fetching import remote_stat
@@ -58,12 +58,12 @@ def verify_tables(sources: Sequence[ShardSource], tables: Location) -> list[Verd
 
 
 def require_tables(sources: Sequence[ShardSource], tables: Location) -> None:
-    """Raise ScoreTableError, naming shards, unless every one has its score table."""
+    """Raise TableError, naming shards, unless every one has its score table."""
     lacking = [verdict for verdict in verify_tables(sources, tables) if verdict.problems]
     if lacking:
         names = "".join(f"\n  {v.shard}: {'; '.join(v.problems)}" for v in lacking[:_MAX_NAMES])
         more = f"\n  … and {len(lacking) - _MAX_NAMES} more" if len(lacking) > _MAX_NAMES else ""
-        raise ScoreTableError(
+        raise TableError(
             f"{tables}: {len(lacking)} of {len(sources)} shards lack their table{names}{more}"
         )
 
@@ -98,7 +98,7 @@ def _verify_table(source: ShardSource, tables: Location) -> Verdict:
     try:
         footer = scores.read_footer(table)
         same = _is_same_file(source, footer.fingerprint)
-    except (OSError, ScoreTableError) as error:
+    except (OSError, TableError) as error:
         return Verdict(
             source.name, 0, [f"has no score table {table}"] if not table.exists() else [str(error)]
         )
@@ -124,7 +124,7 @@ def _without_image(index: ShardIndex) -> list[str]:
 def _against_table(source: ShardSource, path: Path, tables: Location, full: bool) -> list[str]:
     try:
         footer = scores.read_footer(scores.table_path(tables, source.name))
-    except ScoreTableError as error:
+    except TableError as error:
         return [str(error)]
     if footer.fingerprint != fingerprint(path):
         return ["is not the file that its score table was made from"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lesstext.errors import ScoreTableError, ShardError
+from lesstext.errors import ShardError, TableError
 from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.shards.samples import Row
 from lesstext.shards.specs import ShardSource, fetched
@@ -121,7 +121,7 @@ def done_report(task: ScoreTask, shard: Fingerprint, annotator: str) -> ShardRep
         return None
     try:
         footer = scores.read_footer(task.table)
-    except ScoreTableError:
+    except TableError:
         return None
     if shard.etag is not None and footer.fingerprint.etag not in (None, shard.etag):
         return None  # the remote file was written anew since
@@ -183,8 +183,10 @@ def _write_table(
             shard=task.source.name,
             fingerprint=shard.fingerprint,
             sha256=shard.sha256,
+            name="text_area",
             annotator=annotator,
             settings=task.settings,
+            inputs={},
             counts=dict(sorted(counts.items())),
             problems=shard.index.problems,
         )

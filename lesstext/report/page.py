@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lesstext import __version__
-from lesstext.errors import ScoreTableError, UsageError
+from lesstext.errors import TableError, UsageError
 from lesstext.report.examples import N_SHOWN, Example, choose, load
 from lesstext.report.pictures import PictureReader
 from lesstext.report.rows import ScoreRows, TroubleGroup
@@ -103,7 +103,7 @@ def write_report(
     at most, each about 20 kB of the page. Images come from `shards`; where those are None, absent
     or changed, the page says so in their place. Equal inputs give an equal file.
 
-    Raises UsageError for values out of range, ScoreTableError for tables that are missing, do not
+    Raises UsageError for values out of range, TableError for tables that are missing, do not
     belong together or do not add up.
     """
     if not 0.0 <= max_text_area <= 1.0:
@@ -155,12 +155,12 @@ def _check_accounting(
     n_rows = sum(counts.values())
     n_promised = sum(footer.n_samples for _, footer in tables)
     if n_rows != n_promised:
-        raise ScoreTableError(
+        raise TableError(
             f"{scores}: the tables hold {n_rows} rows but their footers speak of {n_promised}"
         )
     n_ok = counts.get("ok", 0)
     if n_with_ratio != n_ok:
-        raise ScoreTableError(
+        raise TableError(
             f"{scores}: {n_ok} samples are ok but {n_with_ratio} have a ratio in [0, 1]"
         )
 

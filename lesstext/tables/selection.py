@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
-from lesstext.errors import ScoreTableError, UsageError
+from lesstext.errors import TableError, UsageError
 from lesstext.shards.tar_reading import Fingerprint
 from lesstext.storage.files import atomic_path
 from lesstext.storage.paths import Location, cached, local_mirror
@@ -129,7 +129,7 @@ def select(
 
     `metadata` is a folder of img2dataset or DataComp parquet files to join; `control` is where to
     write a random selection of equal size; `npy` where to write DataComp's subset file.
-    Raises ScoreTableError for missing or mixed tables, UsageError for a rule that cannot be used.
+    Raises TableError for missing or mixed tables, UsageError for a rule that cannot be used.
     """
     with local_mirror(scores, [f"*{TABLE_SUFFIX}"]) as tables:
         view = ScoreView(tables, metadata)
@@ -158,14 +158,14 @@ def read_keys(path: Location, selection_id: str, shard: str) -> list[str]:
 def read_selection(path: Location) -> Selection:
     """Read a selection's description; its rows stay on disk until they are asked for.
 
-    Raises ScoreTableError when the file is no selection.
+    Raises TableError when the file is no selection.
     """
     from pyarrow import ArrowException
 
     try:
         fields = json.loads(read_parquet_metadata(path)[_METADATA_KEY])
     except (OSError, ArrowException, KeyError, ValueError) as error:
-        raise ScoreTableError(f"{path} is not a selection: {error!r}") from error
+        raise TableError(f"{path} is not a selection: {error!r}") from error
     return _from_fields(path, fields)
 
 

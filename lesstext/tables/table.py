@@ -1,8 +1,8 @@
-"""Score tables: one parquet per shard, one row per sample including failures, in tar order.
+"""Tables: one parquet per shard, one row per sample including failures, in tar order.
 
 The footer says what the table was made from, so that a table is *done* exactly when its footer
-matches the shard, the annotator and the schema. Nothing here knows about text: other annotators
-write their own columns under the same rules.
+matches the shard, the annotator, the tables that it read and the schema. What the columns of an
+annotator mean is not known here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
-from lesstext.errors import ScoreTableError
+from lesstext.errors import TableError
 from lesstext.shards.tar_reading import Fingerprint
 from lesstext.storage.files import atomic_path
 from lesstext.storage.paths import Location
@@ -23,7 +23,7 @@ from lesstext.storage.paths import Location
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TABLE_SUFFIX = ".parquet"
 STATS_SUFFIX = "_stats.json"
 _FOOTER_KEY = b"lesstext"
@@ -58,13 +58,20 @@ def text_schema(*, regions: bool) -> pa.Schema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
-    """What a score table says about itself."""
+    """What a table says about itself.
+
+    `name` is the annotator's name; `annotator` its id and `settings` its options, which together
+    decide the contents for a given shard and `inputs`: by name, the tables of other annotators
+    that were read, each with its `annotator` id and `digest`.
+    """
 
     shard: str
     fingerprint: Fingerprint
     sha256: str
+    name: str
     annotator: str
     settings: dict[str, Any]
+    inputs: dict[str, dict[str, str]]
     counts: dict[str, int]
     problems: list[str]
     schema_version: int = SCHEMA_VERSION
@@ -78,6 +85,8 @@ class Footer:
     @classmethod
     def from_bytes(cls, data: bytes) -> Footer:
         fields = json.loads(data)
+        if fields["schema_version"] != SCHEMA_VERSION:
+            raise _OtherSchemaError(fields["schema_version"])
         fields["fingerprint"] = Fingerprint.from_json(fields["fingerprint"])
         return cls(**fields)
 
@@ -149,14 +158,19 @@ class TableWriter:
 
 
 def read_footer(path: Location) -> Footer:
-    """Read a table's footer; raises ScoreTableError where there is none that we understand."""
+    """Read a table's footer; raises TableError where there is none that we understand."""
     from pyarrow import ArrowException
 
     try:
         metadata = read_parquet_metadata(path)
         return Footer.from_bytes(metadata[_FOOTER_KEY])
+    except _OtherSchemaError as error:
+        raise TableError(
+            f"{path} has schema {error.args[0]}, this version writes and reads {SCHEMA_VERSION}: "
+            "annotate again into another folder"
+        ) from error
     except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
-        raise ScoreTableError(f"{path} is not a score table: {error!r}") from error
+        raise TableError(f"{path} is not a table: {error!r}") from error
 
 
 def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
@@ -177,31 +191,35 @@ def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """All score tables below a folder, sorted; raises ScoreTableError when there are none."""
+    """All score tables below a folder, sorted; raises TableError when there are none."""
     if not folder.is_dir():
-        raise ScoreTableError(f"{folder} is not a folder of score tables")
+        raise TableError(f"{folder} is not a folder of score tables")
     tables = sorted(p for p in folder.rglob(f"*{TABLE_SUFFIX}") if not p.name.startswith("."))
     if not tables:
-        raise ScoreTableError(f"{folder} holds no score tables ({TABLE_SUFFIX})")
+        raise TableError(f"{folder} holds no score tables ({TABLE_SUFFIX})")
     return tables
+
+
+class _OtherSchemaError(Exception):
+    """A table of another schema version."""
 
 
 def read_footers(folder: Path) -> list[tuple[Path, Footer]]:
     """Every table below a folder with its footer, by shard name.
 
-    Raises ScoreTableError when tables of different annotators or settings lie together, or when
+    Raises TableError when tables of different annotators or settings lie together, or when
     two of them speak of one shard.
     """
     found = [(path, read_footer(path)) for path in find_tables(folder)]
     annotators = sorted({footer.annotator for _, footer in found})
     if len(annotators) > 1:
-        raise ScoreTableError(
+        raise TableError(
             f"{folder} mixes tables of different annotators: {'; '.join(annotators)}; "
             "score again with --force or into another folder"
         )
     seen: dict[str, Path] = {}
     for path, footer in found:
         if footer.shard in seen:
-            raise ScoreTableError(f"{path} and {seen[footer.shard]} both score {footer.shard}")
+            raise TableError(f"{path} and {seen[footer.shard]} both score {footer.shard}")
         seen[footer.shard] = path
     return sorted(found, key=lambda item: item[1].shard)

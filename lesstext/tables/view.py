@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lesstext.errors import ScoreTableError, UsageError
+from lesstext.errors import TableError, UsageError
 from lesstext.tables.table import TABLE_SUFFIX, Footer, read_footers
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ class ScoreView:
         self.footers: list[Footer] = [footer for _, footer in found]
         for path, footer in found:
             if path != folder / f"{footer.shard}{TABLE_SUFFIX}":
-                raise ScoreTableError(
-                    f"{path} scores shard {footer.shard}: it was moved or renamed"
-                )
+                raise TableError(f"{path} scores shard {footer.shard}: it was moved or renamed")
         self.db = duckdb.connect()
         self._create_view([str(path) for path, _ in found])
         self.columns = self._column_names("s")

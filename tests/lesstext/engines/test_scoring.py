@@ -17,7 +17,7 @@ from PIL import Image
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.one_shard import ScoreTask, score_shard
 from lesstext.engines.whole_run import ScoreConfig, execute, plan
-from lesstext.errors import ScoreTableError, ShardError, UsageError
+from lesstext.errors import ShardError, TableError, UsageError
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource
 from lesstext.tables import table as scores
@@ -283,15 +283,15 @@ def test_the_footer_tells_what_the_table_was_made_from(shards: Path, score: Scor
 
 
 def test_reading_refuses_what_is_no_score_table(tmp_path: Path, shards: Path, score: Score) -> None:
-    with pytest.raises(ScoreTableError, match="not a folder"):
+    with pytest.raises(TableError, match="not a folder"):
         scores.find_tables(tmp_path / "none")
     (tmp_path / "x.parquet").write_bytes(struct.pack("<I", 1))
-    with pytest.raises(ScoreTableError, match="is not a score table"):
+    with pytest.raises(TableError, match="is not a table"):
         scores.read_footer(tmp_path / "x.parquet")
     score(shards)
     copy = tmp_path / "scores/a/copy.parquet"
     copy.write_bytes((tmp_path / "scores/a/00000.parquet").read_bytes())
-    with pytest.raises(ScoreTableError, match="both score a/00000"):
+    with pytest.raises(TableError, match="both score a/00000"):
         scores.read_footers(tmp_path / "scores")
 
 

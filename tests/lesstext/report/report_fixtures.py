@@ -57,6 +57,8 @@ def scored_shard(
                 shard=name,
                 fingerprint=fingerprint(path),
                 sha256=sha256_of(path),
+                name="text_area",
+                inputs={},
                 annotator="drawn",
                 settings={"max_pixels": 1_000_000, "regions": regions},
                 counts=counts,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lesstext.errors import ScoreTableError, UsageError
+from lesstext.errors import TableError, UsageError
 from lesstext.report import write_report
 from lesstext.report.rows import ScoreRows
 from lesstext.report.thresholds import histogram_bars, threshold_grid
@@ -284,7 +284,7 @@ def test_refuses_impossible_thresholds(tmp_path: Path, write: Write, threshold: 
 
 def test_refuses_tables_that_do_not_add_up(tmp_path: Path, write: Write) -> None:
     scored_shard(tmp_path, "00000", [Sample(key="a", ratio=None)])
-    with pytest.raises(ScoreTableError, match="1 samples are ok but 0 have a ratio"):
+    with pytest.raises(TableError, match="1 samples are ok but 0 have a ratio"):
         write(None)
     assert not (tmp_path / "report.html").exists()
 

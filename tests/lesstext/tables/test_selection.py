@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lesstext.errors import ScoreTableError, UsageError
+from lesstext.errors import TableError, UsageError
 from lesstext.tables.predicate import check_predicate
 from lesstext.tables.selection import Counts, Rule, Selection, read_keys, read_selection, select
 from tests.lesstext.builders import ratio_samples, sample, write_tar
@@ -215,9 +215,9 @@ def test_rules_must_be_one_and_in_range(options: dict[str, float]) -> None:
 
 def test_a_moved_table_and_a_foreign_selection_are_refused(tables: Path, tmp_path: Path) -> None:
     (tables / "c.parquet").rename(tables / "d.parquet")
-    with pytest.raises(ScoreTableError, match="moved or renamed"):
+    with pytest.raises(TableError, match="moved or renamed"):
         select(tables, tmp_path / "s.parquet", Rule(max_text_area=0.1))
-    with pytest.raises(ScoreTableError, match="is not a selection"):
+    with pytest.raises(TableError, match="is not a selection"):
         read_selection(tables / "d.parquet")
 
 
