@@ -1,0 +1,130 @@
+"""Flags made from a dataclass, and the dataclass made back from what was given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lesstext.dataclass_options import Flag, build, parameters, with_options
+from lesstext.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    size_px: Annotated[int, Flag("Longer side.")] = 64
+    ratio: Annotated[float, Flag("Share that is kept.", names=("keep",))] = 0.5
+    span: Annotated[tuple[float, float], Flag("From and to.")] = (0.25, 0.75)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    model: Annotated[str, Flag("Which one.")]
+    limit: Annotated[int | None, Flag("Samples at most.")] = None
+    mode: Annotated[Literal["fast", "exact"], Flag("How.")] = "fast"
+    tidy: Annotated[bool, Flag("Clean up.")] = True
+    folder: Annotated[Path | None, Flag("Where to.")] = None
+    words: Annotated[tuple[str, ...], Flag("Words to find.", names=("word",))] = ()
+    scales: Annotated[list[float], Flag("Scales.")] = field(default_factory=lambda: [1.0, 2.0])
+    weights: Annotated[Mapping[str, float], Flag("Per kind.")] = field(default_factory=dict)
+    betas: Annotated[tuple[float, float], Flag("Moments.", names=("beta1", "beta2"))] = (0.9, 0.98)
+    crop: Annotated[Crop, Flag(prefix="crop_")] = field(default_factory=Crop)
+    plain: int = 3
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit must be at least 1, got {self.limit}")
+
+
+def parse(*arguments: str, leave_out: tuple[str, ...] = (), **given: Any) -> Settings:
+    """What a command with these flags, and one of its own, makes of `arguments`."""
+    made: list[Settings] = []
+    app = typer.Typer()
+
+    @app.command()
+    @with_options(Settings, leave_out=leave_out)
+    def command(out: Annotated[str, typer.Option()] = "here", **values: Any) -> None:
+        made.append(build(Settings, values, **given))
+
+    done = CliRunner().invoke(app, list(arguments))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return made[0]
+
+
+def test_defaults_are_the_fields() -> None:
+    assert parse("--model", "m") == Settings(model="m")
+
+
+def test_every_kind_of_flag() -> None:
+    found = parse(
+        "--model", "m", "--limit", "4", "--mode", "exact", "--no-tidy", "--folder", "a/b",
+        "--word", "red", "--word", "blue", "--scales", "3", "--weights", "sign=2",
+        "--weights", "logo=0.5", "--beta2", "0.95", "--crop-size-px", "8", "--crop-keep", "0.1",
+        "--crop-span", "0", "1", "--plain", "5", "--out", "there",
+    )  # fmt: skip
+    assert found == Settings(
+        model="m",
+        limit=4,
+        mode="exact",
+        tidy=False,
+        folder=Path("a/b"),
+        words=("red", "blue"),
+        scales=[3.0],
+        weights={"sign": 2.0, "logo": 0.5},
+        betas=(0.9, 0.95),
+        crop=Crop(size_px=8, ratio=0.1, span=(0.0, 1.0)),
+        plain=5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--limit", "0"), "--limit must be at least 1, got 0"),
+        (("--mode", "best"), "--mode must be one of fast, exact, got 'best'"),
+        (("--weights", "sign"), "--weights takes NAME=VALUE, got 'sign'"),
+        (("--weights", "=1"), "--weights takes NAME=VALUE, got '=1'"),
+        (("--weights", "a=1", "--weights", "a=2"), "--weights was given twice for a"),
+        (("--weights", "a=x"), "--weights a=x: could not convert"),
+    ],
+)
+def test_wrong_values_are_told(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse("--model", "m", *arguments)
+
+
+def test_help_tells_names_choices_and_defaults() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @with_options(Settings)
+    def command(**values: Any) -> None: ...
+
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    for flag in ("--model", "--no-tidy", "--crop-keep", "fast|exact", "NAME=VALUE"):
+        assert flag in told
+    for text in ("[required]", "Clean up.", "Share that is kept.", "[default: 0.98]"):
+        assert text in told
+
+
+def test_fields_left_out_are_given_otherwise() -> None:
+    names = [p.name for p in parameters(Settings, leave_out=("model", "crop"), prefix="x_")]
+    assert names[0] == "x_limit"
+    assert "x_crop_size_px" not in names
+    assert parse(leave_out=("model",), model="given").model == "given"
+    assert build(Crop, {"at_size_px": 3}, prefix="at_") == Crop(size_px=3)
+
+
+def test_importing_brings_no_command_line() -> None:
+    code = "import sys, lesstext.dataclass_options; print('typer' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
