@@ -31,6 +31,7 @@ from attr_builder.errors import RowError, SetError, UsageError
 from attr_builder.labelled_images.classes import ClassList, write_class_list
 from attr_builder.labelled_images.sources import Source
 from lesstext.errors import ImageError
+from lesstext.shards.specs import refuse_overlap
 from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
 
 RECIPE_NAME = "recipe.json"
@@ -79,7 +80,7 @@ def run_build(build: Build, *, n_workers: int = 1, on_chunk: OnChunk | None = No
     Returns the statistics of the whole set. Raises UsageError for an output folder that holds
     something else or lies in the source (or the source in it), SetError when a worker dies.
     """
-    _refuse_overlap(build)
+    refuse_overlap(build.out, build.source.location)
     check_enough_classes(build.painter.recipe, build.painter.attack_map, build.source.classes)
     _claim(build)
     if not (build.out / PARQUET_NAME).exists():
@@ -196,17 +197,6 @@ def _row(build: Build, index: int, twin: Twin, digest: str | None, **fields: Any
         seed=build.painter.recipe.seed,
         **{"width": None, "height": None, **fields},
     )
-
-
-def _refuse_overlap(build: Build) -> None:
-    out, source = build.out.resolve(), build.source.location.resolve()
-    if out == source or source in out.parents:
-        raise UsageError(
-            f"the output {build.out} lies inside the source {build.source.location}; nothing is "
-            "ever written into an input folder: choose another --out"
-        )
-    if out in source.parents:
-        raise UsageError(f"the source {build.source.location} lies inside the output {build.out}")
 
 
 def _claim(build: Build) -> None:

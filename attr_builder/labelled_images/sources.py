@@ -177,7 +177,7 @@ class ParquetSource(Source):
             )
 
 
-class ShardSource(Source):
+class TarSource(Source):
     """WebDataset shards whose samples hold an image and a `cls` with the label as text."""
 
     def __init__(self, location: Path, spec: str, classes: ClassList) -> None:
@@ -248,7 +248,7 @@ def _open(path: Path, spec: str, classes: ClassList, labels: Path | None) -> Sou
         return ParquetSource(path.parent, [path], classes)
     if not path.is_dir():
         if any(mark in spec for mark in "*?{") or path.suffix == ".tar":
-            return ShardSource(path.parent, spec, classes)
+            return TarSource(path.parent, spec, classes)
         raise SourceError(f"{spec}: no such folder or file")
     for below in ("val", "test", "data"):
         if (path / below).is_dir() and not _class_folders(path, classes):
@@ -260,7 +260,7 @@ def _open(path: Path, spec: str, classes: ClassList, labels: Path | None) -> Sou
     if parquet:
         return ParquetSource(path, parquet, classes)
     if any(path.glob("*.tar")):
-        return ShardSource(path, str(path), classes)
+        return TarSource(path, str(path), classes)
     return _explain_folder(path, classes)
 
 

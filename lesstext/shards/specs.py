@@ -82,11 +82,27 @@ def refuse_output_in_input(
         remote |= {spec for spec in given if _is_folder_url(spec)}
         target, folders = _plain(out.url), {_plain(url) for url in remote}
     for folder in sorted(folders):
-        if f"{target}/".startswith(f"{folder.rstrip('/')}/"):
-            raise UsageError(
-                f"the output {out} lies inside the input folder {folder}; "
-                "nothing is ever written into an input folder: choose another --out"
-            )
+        _refuse_inside(out, target, folder)
+
+
+def refuse_overlap(out: Path, folder: Path) -> None:
+    """Raise UsageError when `out` lies inside a local input folder, or that folder in `out`."""
+    target, whole = str(out.resolve()), str(folder.resolve())
+    _refuse_inside(out, target, whole)
+    if _is_inside(whole, target):
+        raise UsageError(f"the input folder {folder} lies inside the output {out}")
+
+
+def _refuse_inside(out: Location, target: str, folder: str) -> None:
+    if _is_inside(target, folder):
+        raise UsageError(
+            f"the output {out} lies inside the input folder {folder}; "
+            "nothing is ever written into an input folder: choose another --out"
+        )
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ def test_output_inside_source_and_foreign_folders_are_refused(
 ) -> None:
     plan = make_build()
     for out in (photos / "val" / "set", photos / "val"):
-        with pytest.raises(UsageError, match="inside the source"):
+        with pytest.raises(UsageError, match="inside the input folder"):
             run_build(replace(plan, out=out))
     with pytest.raises(UsageError, match="lies inside the output"):
         run_build(replace(plan, out=photos))
