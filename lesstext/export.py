@@ -7,7 +7,6 @@ in any order, by any number of processes, and a rerun writes only what is missin
 from __future__ import annotations
 
 import json
-import tarfile
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO
 from lesstext.engines import ENGINES
 from lesstext.engines.devices import n_cores
 from lesstext.errors import LesstextError, ShardError, UsageError
+from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.shards.specs import (
     SHARD_SUFFIX,
     ShardSource,
@@ -28,20 +28,13 @@ from lesstext.shards.specs import (
     local_copy,
     refuse_output_in_input,
 )
-from lesstext.shards.tar_reading import (
-    Fingerprint,
-    SampleEntry,
-    fingerprint,
-    index_shard,
-    read_member,
-)
-from lesstext.storage.claims import claim_when_free, remove_dead_claims
-from lesstext.storage.files import atomic_path, ensure_writable, remove_leftovers, write_text
+from lesstext.shards.tar_reading import SampleEntry, index_shard, read_member
+from lesstext.shards.tar_writing import end_archive, write_member
+from lesstext.storage.claims import claim_when_free, clean_up
+from lesstext.storage.files import atomic_path, ensure_writable, write_text
 from lesstext.storage.paths import Location
 from lesstext.tables.selection import Selection, read_keys, read_selection
 
-_BLOCK = 512
-_END_OF_ARCHIVE = bytes(2 * _BLOCK)
 _SIZES_FILE = "sizes.json"
 _SETTINGS_FILE = "export_settings.json"
 
@@ -150,12 +143,12 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     refuse_output_in_input(config.out, config.shards, sources)
     tasks = list(plan_tasks(config, selection, sources))
     ensure_writable(config.out)
-    _clean(config.out)
+    clean_up(config.out)
     _claim_output(config, selection)
     try:
         reports = sorted(_run(tasks, config), key=lambda report: report.name)
     finally:
-        _clean(config.out)
+        clean_up(config.out)
     _write_sizes(config.out, reports)
     return ExportSummary(reports)
 
@@ -201,22 +194,12 @@ def export_shard(task: ExportTask) -> ExportReport:
         with atomic_path(task.tar) as partial, partial.open("wb") as tar:
             for part in task.parts:
                 _copy_part(task, part, tar)
-            tar.write(_END_OF_ARCHIVE)
+            end_archive(tar)
     else:
         task.tar.unlink(missing_ok=True)  # an empty tar stops some loaders for ever
     stats = {"successes": task.n_samples, "count": task.n_samples, "lesstext": identity}
     write_text(task.stats, json.dumps(stats, indent=2) + "\n")
     return ExportReport(name=task.name, n_samples=task.n_samples)
-
-
-def write_member(tar: BinaryIO, name: str, data: bytes) -> None:
-    """Append one member with a deterministic header: mtime 0, mode 0644, no owner."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    info.mode = 0o644
-    tar.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
-    tar.write(data)
-    tar.write(bytes(-len(data) % _BLOCK))
 
 
 def _claim_output(config: ExportConfig, selection: Selection) -> None:
@@ -351,9 +334,3 @@ def _write_sizes(out: Location, reports: Sequence[ExportReport]) -> None:
             by_folder[tar.parent][tar.name] = report.n_samples
     for folder, sizes in by_folder.items():
         write_text(folder / _SIZES_FILE, json.dumps(sizes, indent=2) + "\n")
-
-
-def _clean(out: Location) -> None:
-    """Remove what killed processes left behind."""
-    remove_leftovers(out)
-    remove_dead_claims(out)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesstext.errors import ShardError, TableError
+from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
 from lesstext.shards.specs import ShardSource, local_copy
-from lesstext.shards.tar_reading import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
+from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
 from lesstext.tables import table as scores

@@ -25,7 +25,7 @@ from reproduction.drawing import FONT_FILES, DrawnText, Hard, draw_text
 from attr_builder.labelled_images.classes import ClassList, load_class_list, write_class_list
 from attr_builder.labelled_images.sources import Source, open_source
 from lesstext.errors import LesstextError, UsageError
-from lesstext.export import write_member
+from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.storage.files import atomic_path, write_text
 
 TEMPLATES = (
@@ -206,7 +206,7 @@ def _write_shard(
             write_member(tar, f"{key}.txt", caption.encode())
             write_member(tar, f"{key}.json", json.dumps(fields).encode())
             rows.append({"key": key, "caption": caption, **row})
-        tar.write(bytes(1024))
+        end_archive(tar)
     with atomic_path(out / "truth" / f"{name}.parquet") as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=_truth_schema()), part)
     return len(rows)
@@ -296,7 +296,7 @@ def _write_heldout(out: Path, photos: Photos, config: CorpusConfig) -> None:
             caption = template.format(look=look, name=photos.classes.names[photo.label])
             write_member(tar, f"{position:05d}.jpg", _jpeg(image))
             write_member(tar, f"{position:05d}.txt", caption.encode())
-        tar.write(bytes(1024))
+        end_archive(tar)
 
 
 def _write_validation(out: Path, photos: Photos, config: CorpusConfig) -> None:

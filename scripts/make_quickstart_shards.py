@@ -17,7 +17,7 @@ from pathlib import Path
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
-from lesstext.export import write_member
+from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.storage.files import atomic_path, write_text
 
 N_SHARDS = 2
@@ -135,7 +135,7 @@ def _write_shard(path: Path, samples: list[Sample]) -> None:
             write_member(tar, f"{sample.key}.jpg", sample.image)
             write_member(tar, f"{sample.key}.txt", (sample.caption or "").encode())
             write_member(tar, f"{sample.key}.json", json.dumps(fields).encode())
-        tar.write(bytes(1024))
+        end_archive(tar)
     stats = {"count": len(samples), "successes": len(samples)}
     write_text(path.with_name(f"{path.stem}_stats.json"), json.dumps(stats) + "\n")
 

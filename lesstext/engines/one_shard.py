@@ -12,9 +12,10 @@ from typing import Any
 
 from lesstext.errors import ShardError, TableError
 from lesstext.images import DEFAULT_MAX_PIXELS
+from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
 from lesstext.shards.samples import Row
 from lesstext.shards.specs import ShardSource, fetched
-from lesstext.shards.tar_reading import Fingerprint, ShardIndex, fingerprint, index_shard, sha256_of
+from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.files import write_text
 from lesstext.storage.paths import Location
 from lesstext.tables import table as scores

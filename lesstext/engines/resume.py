@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lesstext.engines.one_shard import ScoreTask, ShardReport, done_report, report_from_footer
 from lesstext.errors import LesstextError
-from lesstext.shards.tar_reading import fingerprint
+from lesstext.shards.fingerprint import fingerprint
 from lesstext.storage.fetching import remote_stat
 from lesstext.tables import table as scores
 

@@ -17,8 +17,8 @@ from lesstext.engines.resume import done_before
 from lesstext.errors import UsageError
 from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
-from lesstext.storage.claims import holder_of, remove_dead_claims
-from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
+from lesstext.storage.claims import clean_up, holder_of
+from lesstext.storage.files import ensure_writable, write_text
 from lesstext.storage.paths import Location, RemotePath, in_parallel
 from lesstext.tables import table as scores
 from lesstext.text_detection.protocol import DetectorSettings
@@ -140,7 +140,7 @@ def execute(
 ) -> ScoreSummary:
     """Score what is left; `on_report` hears of each shard as it is finished."""
     ensure_writable(config.out)
-    _clean(config.out)
+    clean_up(config.out)
     write_text(config.out / SETTINGS_FILE, config.as_json())
     summary = ScoreSummary(list(plan.done))
     try:
@@ -149,7 +149,7 @@ def execute(
             if on_report is not None:
                 on_report(report)
     finally:
-        _clean(config.out)
+        clean_up(config.out)
     summary.reports.sort(key=lambda report: report.shard)
     return summary
 
@@ -206,9 +206,3 @@ def _run_all(plan: Plan, engine: Engine, on_samples: OnSamples | None) -> Iterat
                 else:
                     del todo[task.source.name]
                     yield done
-
-
-def _clean(out: Location) -> None:
-    """Remove what killed processes left behind."""
-    remove_leftovers(out)
-    remove_dead_claims(out)

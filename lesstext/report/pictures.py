@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lesstext.images import DEFAULT_MAX_PIXELS, Pixels, decode, resize
+from lesstext.shards.captions import read_caption
+from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.specs import ShardSource
-from lesstext.shards.tar_reading import Member, SampleEntry, fingerprint, read_caption, split_name
+from lesstext.shards.tar_reading import Member, SampleEntry, split_name
+from lesstext.storage.fetching import open_remote
 from lesstext.tables.table import Footer
 
 THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80
-_REMOTE_BLOCK_BYTES = 256 * 1024
 _REMOTE_FAILURES_BEFORE_GIVING_UP = 3
 _BLOCK = tarfile.BLOCKSIZE
 _BEFORE_IMAGE_BYTES = 64 * 1024
@@ -92,12 +94,8 @@ def _open_local(source: ShardSource, footer: Footer) -> Iterator[BinaryIO]:
 
 
 def _open_remote(source: ShardSource, footer: Footer) -> BinaryIO:
-    import fsspec
-
     try:
-        filesystem, path = fsspec.core.url_to_fs(source.location)
-        size = filesystem.size(path)
-        file: BinaryIO = filesystem.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES)
+        file, size = open_remote(source.location)
     except Exception as error:  # the one-shard boundary: each filesystem has errors of its own
         raise _UnavailableError(f"remote shard cannot be opened: {error}") from error
     if size != footer.fingerprint.size_bytes:

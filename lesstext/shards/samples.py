@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from lesstext.errors import ImageError
-from lesstext.geometry import area_ratios
 from lesstext.images import DecodedImage, decode
-from lesstext.shards.tar_reading import SampleEntry, caption_from, read_json, read_member
-from lesstext.text_detection.protocol import TextRegions
-
-_MAX_REGIONS = int(np.iinfo(np.int16).max)
+from lesstext.shards.captions import caption_from, read_json
+from lesstext.shards.tar_reading import SampleEntry, read_member
 
 Row = dict[str, Any]
 
@@ -45,20 +40,6 @@ def open_sample(
     if sample.notes and sample.row["error"] is None:
         sample.row["error"] = "; ".join(sample.notes)
     return sample
-
-
-def complete(row: Row, regions: TextRegions, *, keep_regions: bool) -> None:
-    """Fill in what the regions, in the full image's frame, say about the image."""
-    ratios = area_ratios(regions.polygons, row["width"], row["height"])
-    row.update(
-        text_area_ratio=ratios.union,
-        text_area_sum_ratio=ratios.sum,
-        n_regions=min(len(regions.polygons), _MAX_REGIONS),
-        max_region_ratio=ratios.max_region,
-        max_score=float(regions.scores.max()) if len(regions.scores) else None,
-    )
-    if keep_regions:
-        row["regions"] = [polygon.ravel().tolist() for polygon in regions.polygons]
 
 
 def fail(row: Row, status: str, reason: str) -> None:

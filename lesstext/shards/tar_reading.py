@@ -6,17 +6,14 @@ name), but over the whole tar, so that interleaved members still meet in one sam
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tarfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lesstext.errors import ShardError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-_EDGE_BYTES = 64 * 1024
 _END_MARKER_BYTES = 1024
 _BLOCK = 512
 _CUT_AT_BOUNDARY = "truncated at a member boundary: the end-of-archive marker is missing"
@@ -67,47 +64,6 @@ class ShardIndex:
     problems: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """Recognises a shard cheaply: its size, BLAKE2 of its first and last 64 KiB, and its ETag.
-
-    The ETag recognises a remote shard without reading it. It takes no part in equality: the same
-    bytes have another one, or none, elsewhere.
-    """
-
-    size_bytes: int
-    edges_blake2: str
-    etag: str | None = field(default=None, compare=False)
-
-    def as_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Fingerprint:
-        return cls(**json.loads(text))
-
-
-def fingerprint(path: Path, etag: str | None = None) -> Fingerprint:
-    """Fingerprint a local file."""
-    size = path.stat().st_size
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        digest.update(file.read(_EDGE_BYTES))
-        if size > _EDGE_BYTES:
-            file.seek(max(_EDGE_BYTES, size - _EDGE_BYTES))
-            digest.update(file.read(_EDGE_BYTES))
-    return Fingerprint(size_bytes=size, edges_blake2=digest.hexdigest(), etag=etag)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a whole file, as hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def split_name(name: str) -> tuple[str, str] | None:
     """Split a member name into key and suffix; None for names that belong to no sample.
 
@@ -151,37 +107,6 @@ def read_member(file: BinaryIO, member: Member) -> bytes:
     if len(data) < member.size:
         raise EOFError(f"{member.name}: {len(data)} of {member.size} bytes, the shard is cut off")
     return data
-
-
-def read_caption(file: BinaryIO, entry: SampleEntry) -> str | None:
-    """The sample's caption, as `caption_from` finds it."""
-    return caption_from(file, entry, read_json(file, entry))
-
-
-def caption_from(file: BinaryIO, entry: SampleEntry, fields: dict[str, Any]) -> str | None:
-    """The caption: the `txt` member, else `caption` or the first of `captions` in the json fields.
-
-    Raises UnicodeDecodeError for a text that is not UTF-8, EOFError for one that is cut off.
-    """
-    text = entry.member("txt")
-    if text is not None:
-        return read_member(file, text).decode("utf-8")
-    captions = fields.get("captions")
-    first = captions[0] if isinstance(captions, list) and captions else None
-    caption = fields.get("caption", first)
-    return caption if isinstance(caption, str) else None
-
-
-def read_json(file: BinaryIO, entry: SampleEntry) -> dict[str, Any]:
-    """The sample's `json` as a dict; empty when there is none or it is not a JSON object."""
-    member = entry.member("json")
-    if member is None:
-        return {}
-    try:
-        fields = json.loads(read_member(file, member))
-    except (ValueError, EOFError):
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _size_of_tar(path: Path, shard: str) -> int:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lesstext.storage.files import remove_leftovers
 from lesstext.storage.owners import Owner, this_process
 from lesstext.storage.paths import Location
 
@@ -93,6 +94,12 @@ def remove_dead_claims(folder: Location) -> int:
         return 0
     dead = [path for path in folder.rglob(f".*{CLAIM_SUFFIX}") if not _holds(path, "")]
     return sum(_remove_dead(path) for path in dead)
+
+
+def clean_up(out: Location) -> None:
+    """Remove what killed processes left below `out`: partial files and claims."""
+    remove_leftovers(out)
+    remove_dead_claims(out)
 
 
 _UNREADABLE = Claim(Owner("unknown", 0), "")

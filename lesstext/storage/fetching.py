@@ -1,18 +1,21 @@
-"""Whole files from object storage, in ranges fetched side by side, each checked and repeated."""
+"""Files from object storage: fetched whole, in checked ranges side by side, or read in place."""
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lesstext.errors import StorageError
 from lesstext.storage.retrying import retrying
 
 RANGE_BYTES = 8 << 20
 _N_RANGES_AT_ONCE = 4
+_SMALL_RANGE_BYTES = 256 * 1024
+_VERSION_FIELDS = ("size", "ETag", "etag", "LastModified", "updated", "mtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,32 @@ def remote_stat(url: str, *, fresh: bool = False) -> RemoteStat:
 
     Raises MissingFileError, StorageError.
     """
-    filesystem, path = resolve(url)
-
-    def ask() -> dict[str, Any]:
-        if fresh:
-            filesystem.invalidate_cache(path)
-        return dict(filesystem.info(path))
-
-    info = retrying(f"cannot look up {url}", ask)
+    info = _look_up(url, fresh=fresh)
     etag = info.get("ETag") or info.get("etag")
     return RemoteStat(info.get("size"), etag.strip('"') if isinstance(etag, str) else None)
+
+
+def remote_version(url: str) -> str:
+    """All that the server tells of a file's version, as text: size, ETag, time of change.
+
+    Raises MissingFileError, StorageError.
+    """
+    info = _look_up(url)
+    return json.dumps({name: str(info[name]) for name in _VERSION_FIELDS if name in info})
+
+
+def open_remote(url: str) -> tuple[BinaryIO, int | None]:
+    """A remote file opened to be read in small ranges, and its size where the server says it.
+
+    Raises MissingFileError, StorageError.
+    """
+    filesystem, path = resolve(url)
+
+    def open_it() -> tuple[BinaryIO, int | None]:
+        size: int | None = filesystem.size(path)
+        return filesystem.open(path, "rb", block_size=_SMALL_RANGE_BYTES), size
+
+    return retrying(f"cannot open {url}", open_it)
 
 
 def fetch(url: str, target: Path) -> RemoteStat:
@@ -63,6 +82,17 @@ def fetch(url: str, target: Path) -> RemoteStat:
     if after != before:
         raise StorageError(f"{url} changed while it was being fetched")
     return before
+
+
+def _look_up(url: str, *, fresh: bool = False) -> dict[str, Any]:
+    filesystem, path = resolve(url)
+
+    def ask() -> dict[str, Any]:
+        if fresh:
+            filesystem.invalidate_cache(path)
+        return dict(filesystem.info(path))
+
+    return retrying(f"cannot look up {url}", ask)
 
 
 def _fetch_ranges(url: str, target: Path, size: int) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
 from lesstext.errors import TableError, UsageError
-from lesstext.shards.tar_reading import Fingerprint
+from lesstext.shards.fingerprint import Fingerprint
 from lesstext.storage.files import atomic_path
 from lesstext.storage.paths import Location, cached, local_mirror
 from lesstext.tables.predicate import check_predicate

@@ -22,8 +22,9 @@ import numpy as np
 
 from lesstext.images import Pixels
 from lesstext.processes import settle_in
-from lesstext.shards.samples import Row, complete, fail, open_sample
+from lesstext.shards.samples import Row, fail, open_sample
 from lesstext.shards.tar_reading import SampleEntry
+from lesstext.text_detection.measure import complete
 from lesstext.text_detection.stages import Layout, StagedDetector, Stages
 
 

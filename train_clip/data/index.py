@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesstext.errors import ShardError
+from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.shards.specs import ShardSource, local_copy
-from lesstext.shards.tar_reading import Fingerprint, Member, SampleEntry, fingerprint, index_shard
+from lesstext.shards.tar_reading import Member, SampleEntry, index_shard
+from lesstext.storage.fetching import remote_version
 from lesstext.storage.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -112,26 +114,16 @@ def _span(member: Member | None) -> tuple[int, int]:
 
 def _fetch(source: ShardSource, cache: Path) -> Path:
     """Copy a remote shard into the cache in one long read; again only when it has changed there."""
-    identity = f"{source.location}\n{_remote_version(source)}"
+    try:
+        identity = f"{source.location}\n{remote_version(source.location)}"
+    except Exception as error:  # every file system raises its own; one shard's end
+        raise ShardError(source.name, str(error) or repr(error)) from error
     target = cache / "shards" / f"{_name_hash(identity)}.tar"
     if not target.exists():
         log.info("fetching %s", source.location)
         with local_copy(source) as fetched, atomic_path(target) as partial:
             shutil.copyfile(fetched, partial)
     return target
-
-
-def _remote_version(source: ShardSource) -> str:
-    """What the remote file system tells of a file's version: size, ETag, time of change."""
-    import fsspec
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(source.location)
-        info = filesystem.info(path)
-    except Exception as error:  # every file system raises its own; one shard's end
-        raise ShardError(source.name, f"cannot look up {source.location}: {error!r}") from error
-    names = ("size", "ETag", "etag", "LastModified", "updated", "mtime")
-    return json.dumps({name: str(info[name]) for name in names if name in info})
 
 
 def _name_hash(text: str) -> str:

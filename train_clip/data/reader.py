@@ -5,7 +5,6 @@ Data workers import this module, so it and all it imports stay free of torch.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import OrderedDict
@@ -18,6 +17,7 @@ import numpy as np
 
 from lesstext.errors import ImageError
 from lesstext.images import Pixels, decode
+from lesstext.shards.captions import captions_at, parse_json, preferred_captions
 from train_clip.config import CaptionAugment, ImageAugment
 from train_clip.data.augment import augment_caption, augment_image
 from train_clip.data.index import IMAGE, JSON, TEXT
@@ -135,7 +135,7 @@ class SampleReader:
             raise ValueError("has no json member to read captions from")
         descriptor = self._open(plan.paths[plan.shard_of(index)])
         image, text = _read_two(descriptor, spans[IMAGE : IMAGE + 2], spans[text_column:][:2])
-        captions = [text.decode()] if text_column == TEXT else json_captions(text, field)
+        captions = [text.decode()] if text_column == TEXT else _json_captions(text, field)
         return image, _not_empty(captions)
 
     def _open(self, path: str) -> int:
@@ -151,15 +151,13 @@ class SampleReader:
         return self._files[path]
 
 
-def json_captions(text: bytes, field: str) -> list[str]:
-    """The captions in a sample's JSON: one field, or (`auto`) `captions`, else `caption`."""
-    values = json.loads(text)
-    if field == "auto":
-        field = "captions" if values.get("captions") else "caption"
-    found = values.get(field)
-    captions = [found] if isinstance(found, str) else found
-    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
-        raise ValueError(f"json field {field!r} holds no caption")
+def _json_captions(data: bytes, field: str) -> list[str]:
+    """The captions in a sample's JSON at one field or, for `auto`, where they are looked for."""
+    fields = parse_json(data)
+    captions = preferred_captions(fields) if field == "auto" else captions_at(fields, field)
+    if not captions:
+        place = "" if field == "auto" else f" field {field!r}"
+        raise ValueError(f"its json{place} holds no caption")
     return captions
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lesstext.errors import DetectorError
-from lesstext.shards.tar_reading import sha256_of
+from lesstext.shards.fingerprint import sha256_of
 
 FILE_NAME = "craft_mlt_25k.pth"
 SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17"

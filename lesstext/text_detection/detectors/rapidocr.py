@@ -15,7 +15,7 @@ import numpy as np
 
 from lesstext.errors import DetectorError, UsageError
 from lesstext.images import Pixels
-from lesstext.shards.tar_reading import sha256_of
+from lesstext.shards.fingerprint import sha256_of
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, refuse_unknown_options
 
 _INSTALL = "Install it with `pip install 'lesstext[rapidocr]'`."

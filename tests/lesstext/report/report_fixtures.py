@@ -13,8 +13,9 @@ from typing import Any
 
 from PIL import Image
 
+from lesstext.shards.fingerprint import fingerprint, sha256_of
 from lesstext.shards.specs import ShardSource
-from lesstext.shards.tar_reading import fingerprint, index_shard, sha256_of
+from lesstext.shards.tar_reading import index_shard
 from lesstext.storage.files import write_text
 from lesstext.tables.table import Footer, TableWriter, stats_path, table_path, text_schema
 

@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from lesstext.errors import ShardError
-from lesstext.shards.tar_reading import (
-    fingerprint,
-    index_shard,
-    read_caption,
-    read_member,
-    split_name,
-)
+from lesstext.shards.captions import read_caption
+from lesstext.shards.fingerprint import fingerprint
+from lesstext.shards.tar_reading import index_shard, read_member, split_name
 from tests.lesstext.builders import sample, tar_bytes, write_tar
 
 THREE = [*sample("a"), *sample("b"), *sample("c")]

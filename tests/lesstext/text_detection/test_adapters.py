@@ -17,7 +17,7 @@ import pytest
 from lesstext.errors import DetectorError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import Pixels
-from lesstext.shards.tar_reading import sha256_of
+from lesstext.shards.fingerprint import sha256_of
 from lesstext.text_detection.detectors import craft_weights
 from lesstext.text_detection.detectors import rapidocr as rapidocr_adapter
 from lesstext.text_detection.protocol import (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lesstext.errors import DetectorError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import DecodedImage, Pixels, decode, resize
-from lesstext.shards.tar_reading import sha256_of
+from lesstext.shards.fingerprint import sha256_of
 from lesstext.text_detection.detectors import craft, craft_weights
 from lesstext.text_detection.detectors.craft import CraftDetector, CraftStages
 from lesstext.text_detection.detectors.craft_boxes import BoxThresholds, word_boxes

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lesstext.shards.captions import read_caption
+from lesstext.shards.tar_reading import index_shard
 from tests.train_clip.conftest import caption, make_config, sample, write_shards, write_tar
 from train_clip.config import CaptionAugment, ImageAugment
-from train_clip.data.reader import MAX_TRIES, Produced, ReadSettings, SampleReader, json_captions
+from train_clip.data.reader import MAX_TRIES, Produced, ReadSettings, SampleReader
 from train_clip.data.sources import prepare_data
 from train_clip.errors import DataError
 
@@ -98,15 +100,40 @@ def test_too_many_pixels_and_empty_captions_are_bad(tmp_path: Path) -> None:
     ("text", "field", "expected"),
     [
         (b'{"caption": "a"}', "auto", ["a"]),
-        (b'{"captions": ["a", "b"], "caption": "c"}', "auto", ["a", "b"]),
+        (b'{"captions": ["a", "b"], "caption": "c"}', "auto", ["c"]),
+        (b'{"captions": ["a", "b"], "caption": null}', "auto", ["a", "b"]),
+        (b'{"captions": ["a", "b"], "caption": "c"}', "captions", ["a", "b"]),
         (b'{"alt": "x", "caption": "c"}', "alt", ["x"]),
     ],
 )
-def test_captions_in_json(text: bytes, field: str, expected: list[str]) -> None:
-    assert json_captions(text, field) == expected
+def test_captions_in_json(tmp_path: Path, text: bytes, field: str, expected: list[str]) -> None:
+    members = [sample("a", 1)[0], ("a.json", text)]
+    path = write_tar(tmp_path / "in" / "x.tar", members)
+    assert reader(path, tmp_path / "run").read(0, 0, field)[1] == expected
 
 
-@pytest.mark.parametrize("text", [b"{}", b'{"caption": 3}', b'{"captions": [1]}'])
-def test_json_without_captions_is_refused(text: bytes) -> None:
-    with pytest.raises(ValueError, match="holds no caption"):
-        json_captions(text, "auto")
+@pytest.mark.parametrize("text", [b"{}", b'{"caption": 3}', b'{"captions": [1]}', b"[1]", b"{x"])
+def test_json_without_captions_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = write_tar(tmp_path / "in" / "x.tar", [sample("a", 1)[0], ("a.json", text)])
+    with pytest.raises(ValueError, match="its json holds no caption"):
+        reader(path, tmp_path / "run").read(0, 0, "auto")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [("a.txt", b"one"), ("a.json", b'{"caption": "two", "captions": ["three"]}')],
+        [("a.json", b'{"caption": "two", "captions": ["three", "four"]}')],
+        [("a.json", b'{"caption": ["two", "five"]}')],
+        [("a.json", b'{"caption": 2, "captions": ["three", "four"]}')],
+        [("a.json", b'{"captions": "three"}')],
+        [("a.json", b'{"captions": [null, "four"]}')],
+    ],
+)
+def test_what_is_trained_on_is_what_tables_describe(
+    tmp_path: Path, texts: list[tuple[str, bytes]]
+) -> None:
+    path = write_tar(tmp_path / "in" / "x.tar", [sample("a", 1)[0], *texts])
+    with path.open("rb") as file:
+        described = read_caption(file, index_shard(path).samples[0])
+    assert reader(path, tmp_path / "run").read(0, 0, "auto")[1][0] == described
