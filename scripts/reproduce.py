@@ -21,7 +21,8 @@ from typing import Annotated, Any
 
 import typer
 from reproduction.plan import Gate, Plan, gate, load_size, with_arms, write_arms
-from reproduction.report import source_commit, write_results
+from reproduction.report import write_results
+from source_commit import source_commit
 
 from lesstext.storage.files import write_text
 

@@ -12,7 +12,7 @@ from typing import Any
 from attr_builder.evaluation.evaluate import Evaluation, VariantResult
 from attr_builder.evaluation.outcomes import Metrics, Predictions
 from attr_builder.evaluation.statistics import PairedDrop, Rate
-from lesstext.storage.files import atomic_path, write_text
+from lesstext.storage.files import atomic_path, plain, write_text
 
 PUBLISHED = """\
 Published (Cao et al. 2023, ViT-B/16, 80 templates, the whole `paper` set):
@@ -53,11 +53,11 @@ def as_markdown(evaluation: Evaluation) -> str:
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Everything but the answers per image, as plain data (NaN as null)."""
-    config = {name: _plain(value) for name, value in asdict(evaluation.config).items()}
+    config = {name: plain(value) for name, value in asdict(evaluation.config).items()}
     variants = {
         name: {
-            **_plain(asdict(result.metrics)),
-            "bins": {bin_: _plain(asdict(m)) for bin_, m in result.bins.items()},
+            **plain(asdict(result.metrics)),
+            "bins": {bin_: plain(asdict(m)) for bin_, m in result.bins.items()},
             "failures": _failures(result),
         }
         for name, result in evaluation.variants.items()
@@ -174,12 +174,3 @@ def _column(values: Any, p: Predictions) -> Any:
 
     picked = [None] * len(p.rows) if values is None else [values[row] for row in p.rows]
     return pa.array(picked, pa.float64(), from_pandas=True)
-
-
-def _plain(value: Any) -> Any:
-    """Nested plain data that JSON can hold: NaN as None, paths as text."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lesstext.errors import UsageError
 from lesstext.storage.owners import name_tag, owner_from_tag
@@ -94,3 +96,18 @@ def _owner_lives(partial: Path) -> bool:
         return time.time() - partial.stat().st_mtime < _FOREIGN_LEFTOVER_AGE_S
     except FileNotFoundError:
         return False
+
+
+def plain(value: Any) -> Any:
+    """Nested values as strict JSON can hold them: paths as text, NaN and infinities as null.
+
+    >>> plain({"a": (1.5, float("nan")), "b": Path("x")})
+    {'a': [1.5, None], 'b': 'x'}
+    """
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import platform
 import resource
-import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -32,11 +32,11 @@ import numpy as np
 from lesstext.engines.devices import placements
 from lesstext.engines.one_shard import ScoreTask, score_shard
 from lesstext.errors import ImageError, LesstextError
-from lesstext.export import write_member
 from lesstext.images import DecodedImage, Pixels, decode
 from lesstext.processes import settle_in
 from lesstext.shards.specs import ShardSource
 from lesstext.shards.tar_reading import index_shard, read_member
+from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.text_detection.helpers import helpers_for
 from lesstext.text_detection.protocol import Detector, DetectorSettings, load_detector
 from lesstext.text_detection.stages import StagedDetector, staged
@@ -103,7 +103,7 @@ def make_shards(folders: Sequence[Path], n: int, n_shards: int, out: Path) -> li
         with path.open("wb") as tar:
             for i, image in enumerate(chosen[number::n_shards]):
                 write_member(tar, f"{i:06d}{image.suffix.lower()}", image.read_bytes())
-            tar.write(bytes(1024))
+            end_archive(tar)
         shards.append(path)
     return shards
 
@@ -278,8 +278,10 @@ def summarise(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) ->
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    sys.path.append(str(Path(__file__).parents[1]))  # scripts/, where this one is run as a file
+    from source_commit import source_commit
+
+    return source_commit()
 
 
 def _parse() -> argparse.Namespace:

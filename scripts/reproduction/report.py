@@ -10,14 +10,15 @@ import base64
 import json
 import math
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lesstext.storage.files import write_text
+from source_commit import source_commit
+
+from lesstext.storage.files import plain, write_text
 from reproduction.measures import (
     CONTROLS,
     METRICS,
@@ -88,7 +89,7 @@ def write_results(plan: Plan, pilot: Gate) -> Path:
         thresholds=threshold_points(plan),
     )
     out = plan.results
-    write_text(out / "results.json", json.dumps(_plain(asdict(results)), indent=2) + "\n")
+    write_text(out / "results.json", json.dumps(plain(asdict(results)), indent=2) + "\n")
     write_text(out / "provenance.json", json.dumps(_provenance(plan), indent=2) + "\n")
     draw_threshold(results.thresholds, plan.size.max_text_area, out / "threshold.png")
     draw_curves(runs, plan.size.arms, plan.chance, out / "curves.png")
@@ -221,15 +222,6 @@ def _difference(found: Estimate) -> str:
     return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
 
 
-def _plain(value: Any) -> Any:
-    """NaN as null, all the way down."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 def _provenance(plan: Plan) -> dict[str, Any]:
     """Commands with their seconds, the commits they ran from, versions and machine."""
     seconds: dict[str, float] = {}
@@ -251,16 +243,6 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "settings": plan.size.as_dict(),
         "commands": [{"command": text, "seconds": took} for text, took in seconds.items()],
     }
-
-
-def source_commit() -> str:
-    """The commit of these sources, with `-dirty` where tracked files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=_HERE, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _processor() -> str:
