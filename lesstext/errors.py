@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 FailureStatus = Literal[
-    "missing_image", "duplicate_key", "decode_error", "too_large", "detector_error"
+    "missing_image",
+    "duplicate_key",
+    "decode_error",
+    "unsupported_format",
+    "too_large",
+    "detector_error",
 ]
 
 

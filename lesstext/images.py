@@ -1,27 +1,34 @@
 """Encoded bytes to RGB pixels, safely, and the fixed shapes that a detector sees.
 
 Everything that looks at pixels decodes here, so that regions, sizes and pixels agree: RGB, after
-EXIF orientation, alpha dropped (as PIL's `convert("RGB")`, which CLIP trainers use, drops it),
-first frame of an animation.
+the orientation that `PIL.ImageOps.exif_transpose` finds, alpha dropped (as PIL's `convert("RGB")`,
+which CLIP trainers use, drops it), first frame of an animation. Which bytes are decoded at all,
+`lesstext.image_formats` decides.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from lesstext.errors import ImageError
+from lesstext.image_formats import check_cost, format_of, refuse_too_large
 
 Pixels = NDArray[np.uint8]
 
 DEFAULT_MAX_PIXELS = 100_000_000
 _JPEG_END = b"\xff\xd9"
 _EXIF_ORIENTATION = 0x0112
+_FIRST_SIDEWAYS = 5
+_TIFF_TILE = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
 _REDUCED_FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -30,6 +37,8 @@ _REDUCED_FLAGS = {
 
 # PIL's own limit warns at one size and raises at twice that; ours is checked first, exactly.
 Image.MAX_IMAGE_PIXELS = None
+# What PIL thinks odd about a picture's metadata is no news to who reads millions of pictures.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,20 +61,36 @@ def decode(
     `target_px` is the longer side that the caller needs: a JPEG is then decoded at 1/2, 1/4 or
     1/8 scale as long as its longer side stays at least that large.
 
-    Raises ImageError with status `too_large` (before any pixel is decoded) or `decode_error`.
+    Raises ImageError with status `unsupported_format`, `too_large` (both before any pixel is
+    decoded) or `decode_error`.
     """
-    if not data:
-        raise ImageError("decode_error", "image file is empty (0 bytes)")
+    with open_image(data, max_pixels=max_pixels) as image:
+        pixels = _decode_whole_jpeg(data, image, target_px)
+        full = image.size
+        if pixels is None:
+            image.load()
+            refuse_too_large(image.size, max_pixels)
+            full, pixels = image.size, np.array(_to_rgb(image))
+        orientation = _orientation(image)
+        width, height = reversed(full) if orientation >= _FIRST_SIDEWAYS else full
+        return DecodedImage(pixels=_upright(pixels, orientation), width=width, height=height)
+
+
+@contextmanager
+def open_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Image.Image]:
+    """PIL's image, opened and not yet loaded, of bytes that may be decoded at all.
+
+    For who needs PIL's own decoding of the stored frame; everyone else calls `decode`. Raises
+    ImageError as `decode` does, also for whatever PIL raises while the block runs.
+    """
+    name = format_of(data)
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            _refuse_too_large(image, max_pixels)
-            pixels = _decode_whole_jpeg(data, image, target_px)
-            if pixels is None:
-                pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
-                return DecodedImage(pixels=pixels, width=pixels.shape[1], height=pixels.shape[0])
-            sideways = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-            width, height = reversed(image.size) if sideways else image.size
-            return DecodedImage(pixels=pixels, width=width, height=height)
+        check_cost(data, name, max_pixels)
+        with Image.open(io.BytesIO(data), formats=(name,)) as image:
+            refuse_too_large(image.size, max_pixels)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _refuse_large_tiles(image, max_pixels)
+            yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -74,14 +99,15 @@ def decode(
         raise ImageError("decode_error", f"cannot decode: {error!r}") from error
 
 
-def _refuse_too_large(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        size = f"{image.width} x {image.height}"
-        raise ImageError("too_large", f"{size} pixels exceed the limit of {max_pixels} pixels")
+def _refuse_large_tiles(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
+    """PIL makes room for a whole tile, however small the picture is."""
+    width, height = (image.tag_v2.get(tag) for tag in _TIFF_TILE)
+    if isinstance(width, int) and isinstance(height, int):
+        refuse_too_large((width, height), max_pixels)
 
 
 def _decode_whole_jpeg(data: bytes, image: Image.Image, target_px: int | None) -> Pixels | None:
-    """Decode with OpenCV, which is faster and can reduce; None where PIL must do it.
+    """Decode the stored frame with OpenCV, which is faster and can reduce; None where PIL must.
 
     OpenCV fills what a truncated file lacks with grey; PIL, and so a trainer, refuses the file.
     """
@@ -90,11 +116,32 @@ def _decode_whole_jpeg(data: bytes, image: Image.Image, target_px: int | None) -
     if not data.rstrip(b"\0").endswith(_JPEG_END):
         return None
     reduction = _jpeg_reduction(max(image.size), target_px)
-    flag = _REDUCED_FLAGS.get(reduction, cv2.IMREAD_COLOR)
+    flag = _REDUCED_FLAGS.get(reduction, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flag)
-    if pixels is None:
+    stored = (-(-image.height // reduction), -(-image.width // reduction))
+    if pixels is None or pixels.shape[:2] != stored:
         return None
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as `ImageOps.exif_transpose` finds it, in EXIF or else XMP; 1 for damaged EXIF."""
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # PIL's EXIF parser raises all kinds; the picture itself is whole
+        return 1
+    return next((number for number in range(2, 9) if number == found), 1)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn (h, w, 3) pixels of the stored frame as their EXIF orientation asks."""
+    if orientation >= _FIRST_SIDEWAYS:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _jpeg_reduction(longer_px: int, target_px: int | None) -> int:

@@ -25,8 +25,7 @@ from attr_builder.drawing.layout import TextBlock, place_text
 from attr_builder.drawing.presets import RenderOptions, parse_color
 from attr_builder.drawing.seeding import Draw
 from attr_builder.drawing.visibility import MODEL_PX, Box, visible_in_crop, visible_in_image
-from attr_builder.errors import RowError
-from lesstext.images import DEFAULT_MAX_PIXELS, decode
+from lesstext.images import DEFAULT_MAX_PIXELS, decode, open_image
 
 BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)
@@ -68,20 +67,12 @@ class _Style:
 def load_image(data: bytes, *, exif: bool, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Decode to RGB; with `exif` False the stored orientation is ignored, as the paper did.
 
-    Raises ImageError or RowError.
+    Raises ImageError.
     """
     if exif:
         return Image.fromarray(decode(data, max_pixels=max_pixels).pixels)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > max_pixels:
-                size = f"{image.width} x {image.height}"
-                raise RowError("too_large", f"{size} pixels exceed the limit of {max_pixels}")
-            return image.convert("RGB")
-    except RowError:
-        raise
-    except Exception as error:  # PIL's parsers raise all kinds on hostile bytes; one image's end
-        raise RowError("decode_error", f"cannot decode: {error!r}") from error
+    with open_image(data, max_pixels=max_pixels) as image:
+        return image.convert("RGB")
 
 
 def encode_image(image: Image.Image, options: RenderOptions) -> bytes:

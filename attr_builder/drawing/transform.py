@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from attr_builder.drawing.attacks import AttackMap, check_enough_classes, paper_map, random_map
@@ -11,6 +10,7 @@ from attr_builder.drawing.presets import PRESETS, Recipe, Variant
 from attr_builder.drawing.render import encode_image
 from attr_builder.errors import UsageError
 from attr_builder.labelled_images.classes import ClassList, imagenet_classes
+from lesstext.images import open_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +73,5 @@ def _default_map(recipe: Recipe, classes: ClassList) -> AttackMap:
 
 
 def _decoded(data: bytes) -> Image.Image:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         return image.convert("RGB")

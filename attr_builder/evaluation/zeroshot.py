@@ -6,7 +6,6 @@ normalised, averaged and normalised again; images are ranked by cosine.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attr_builder.errors import RowError, UsageError
+from attr_builder.errors import UsageError
 from attr_builder.evaluation.outcomes import (
     NO_ATTACK,
     TOP_K,
@@ -28,7 +27,7 @@ from attr_builder.evaluation.statistics import Ints
 from attr_builder.labelled_images.classes import ClassList
 from attr_builder.labelled_images.sources import SourceItem
 from lesstext.errors import LesstextError
-from lesstext.images import DEFAULT_MAX_PIXELS
+from lesstext.images import open_image
 
 if TYPE_CHECKING:
     import torch
@@ -186,20 +185,11 @@ class evaluating(AbstractContextManager[None]):
 def open_as_trainers_do(data: bytes) -> Image.Image:
     """Decode as torchvision and CLIP_benchmark do: PIL, RGB, EXIF orientation ignored.
 
-    Zero-shot numbers must equal those of other tools, so this alone does not go through
-    `lesstext.images`. Raises RowError.
+    Zero-shot numbers must equal those of other tools, so this alone takes PIL's pixels of the
+    stored frame. Raises ImageError.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > DEFAULT_MAX_PIXELS:
-                raise RowError("too_large", f"{image.width} x {image.height} pixels")
-            return image.convert("RGB")
-    except LesstextError:
-        raise
-    except Exception as error:  # PIL's parsers raise all kinds on hostile bytes; one image's end
-        raise RowError("decode_error", f"cannot decode: {error!r}") from error
+    with open_image(data) as image:
+        return image.convert("RGB")
 
 
 class _Pixels:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from lesstext.errors import ImageError
+from lesstext.image_formats import refuse_large_file
 from lesstext.images import DecodedImage, decode
 from lesstext.shards.captions import caption_from, read_json
 from lesstext.shards.tar_reading import SampleEntry, read_member
@@ -54,6 +55,7 @@ def _read_image(
     assert member is not None
     sample.row.update(image_offset=member.offset, image_size=member.size)
     try:
+        refuse_large_file(member.size, max_pixels)
         sample.image = decode(read_member(file, member), max_pixels=max_pixels, target_px=target_px)
     except ImageError as error:
         fail(sample.row, error.status, f"{member.name}: {error}")
