@@ -106,7 +106,6 @@ def test_the_map_goes_upwards(package: str) -> None:
 @pytest.mark.parametrize(
     "package",
     packages(
-        lesstext="shards still builds the rows of text detection",
         attr_builder="drawing embeds class names with the evaluation's code",
     ),
 )
