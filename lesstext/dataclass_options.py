@@ -133,7 +133,8 @@ def _parameters_of(f: Field[Any], base: Any, flag: Flag, prefix: str) -> list[in
     made = []
     for name, part, default in zip(names, kinds, defaults, strict=True):
         shown, metavar = _shown(part)
-        option = typer.Option(help=flag.help, metavar=metavar)
+        switch = (flag_of(name),) if default is False else ()  # --name alone, without --no-name
+        option = typer.Option(*switch, help=flag.help, metavar=metavar)
         annotation: Any = Annotated[shown, option]
         made.append(
             inspect.Parameter(

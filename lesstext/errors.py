@@ -11,6 +11,7 @@ FailureStatus = Literal[
     "unsupported_format",
     "too_large",
     "detector_error",
+    "annotator_error",
 ]
 
 
@@ -46,7 +47,11 @@ class ImageError(LesstextError):
         return self.reason
 
 
-class DetectorError(LesstextError):
+class AnnotatorError(LesstextError):
+    """An annotator cannot be loaded or cannot run as asked (its model, device, inputs)."""
+
+
+class DetectorError(AnnotatorError):
     """A detector cannot be loaded or cannot run as asked (weights, device, settings)."""
 
 

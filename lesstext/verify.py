@@ -13,7 +13,7 @@ from lesstext.shards.specs import ShardSource, local_copy
 from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
-from lesstext.tables import table as scores
+from lesstext.tables.table import read_footer, table_path
 
 _MAX_NAMES = 20
 
@@ -95,9 +95,9 @@ def _verify(source: ShardSource, path: Path, tables: Location | None, full: bool
 
 
 def _verify_table(source: ShardSource, tables: Location) -> Verdict:
-    table = scores.table_path(tables, source.name)
+    table = table_path(tables, source.name)
     try:
-        footer = scores.read_footer(table)
+        footer = read_footer(table)
         same = _is_same_file(source, footer.fingerprint)
     except (OSError, TableError) as error:
         return Verdict(
@@ -124,7 +124,7 @@ def _without_image(index: ShardIndex) -> list[str]:
 
 def _against_table(source: ShardSource, path: Path, tables: Location, full: bool) -> list[str]:
     try:
-        footer = scores.read_footer(scores.table_path(tables, source.name))
+        footer = read_footer(table_path(tables, source.name))
     except TableError as error:
         return [str(error)]
     if footer.fingerprint != fingerprint(path):

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from lesstext.cli.options import (
-    AllowPipe,
-    Detector,
-    Device,
-    DryRun,
-    Engine,
-    Force,
-    Helpers,
-    Limit,
-    MaxPixels,
-    MaxTextArea,
-    NoRegions,
-    Options,
-    Precision,
-    Seed,
-    Shards,
-    Size,
-    Slice,
-    Threads,
-    Verbose,
-    Weights,
-    Workers,
-)
-
-if TYPE_CHECKING:
-    from lesstext.text_detection.protocol import DetectorSettings
+from lesstext.cli.lazy import AnnotatorGroup, made_by
+from lesstext.cli.options import AllowPipe, Engine, Force, MaxTextArea, Seed, Shards
 
 app = typer.Typer(
     name="lesstext",
@@ -45,56 +22,42 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: `lesstext score laion/ --out scores/ --device cuda`")
-def score(
-    shards: Shards,
-    out: Annotated[str, typer.Option(help="Folder or URL for the score tables.")],
-    detector: Detector = "craft",
-    size: Size = None,
-    precision: Precision = None,
-    weights: Weights = None,
-    option: Options = None,
-    engine: Engine = "local",
-    device: Device = "auto",
-    workers: Workers = None,
-    helpers: Helpers = None,
-    threads: Threads = 1,
-    max_pixels: MaxPixels = 100_000_000,
-    no_regions: NoRegions = False,
-    force: Force = False,
-    dry_run: DryRun = False,
-    limit: Limit = None,
-    slice_: Slice = "0/1",
-    allow_pipe: AllowPipe = False,
-    verbose: Verbose = False,
-) -> None:
-    """Run the text detector over shards and write one score table for each.
+def _score() -> Callable[..., None]:
+    from lesstext.cli.annotate import score
+
+    return score()
+
+
+def _filter() -> Callable[..., None]:
+    from lesstext.cli.filter import filter_command
+
+    return filter_command()
+
+
+def _detect() -> Callable[..., None]:
+    from lesstext.cli.detect import detect_command
+
+    return detect_command()
+
+
+app.add_typer(
+    typer.Typer(cls=AnnotatorGroup, rich_markup_mode="markdown"),
+    name="annotate",
+    no_args_is_help=True,
+    help="Run an annotator over shards: one table for each, one row per sample.",
+    epilog="Example: `lesstext annotate text_area laion/ --out scores/`",
+)
+
+
+@app.command(
+    cls=made_by(_score), epilog="Example: `lesstext score laion/ --out scores/ --device cuda`"
+)
+def score() -> None:
+    """Run the text detector over shards and write one table for each (`annotate text_area`).
 
     A second run does only what is missing. Exit code 1 means that some shards failed or are
     damaged; they are listed by name.
     """
-    from lesstext.cli import commands
-    from lesstext.cli.terminal import set_up_logging
-    from lesstext.engines.whole_run import ScoreConfig
-    from lesstext.storage.paths import location
-
-    set_up_logging(verbose)
-    config = ScoreConfig(
-        shards=tuple(shards),
-        out=location(out),
-        detector=_detector_settings(detector, size, precision, weights, option, threads),
-        engine=engine,
-        device=device,
-        workers=workers,
-        helpers=helpers,
-        max_pixels=max_pixels,
-        keep_regions=not no_regions,
-        force=force,
-        limit=limit,
-        slice=_slice(slice_),
-        allow_pipe=allow_pipe,
-    )
-    raise typer.Exit(commands.estimate(config) if dry_run else commands.score(config))
 
 
 @app.command(epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.005`")
@@ -194,63 +157,14 @@ def export(
     raise typer.Exit(commands.export(config))
 
 
-@app.command("filter", epilog="Example: `lesstext filter laion/ --out clean/`")
-def filter_(
-    shards: Shards,
-    out: Annotated[
-        str, typer.Option(help="Folder or URL for shards, scores, selection and report.")
-    ],
-    max_text_area: Annotated[
-        float, typer.Option(help="Keep images whose text-area ratio is at most this.")
-    ] = 0.005,
-    samples_per_shard: Annotated[
-        int | None, typer.Option(help="Repack into shards of this many samples.")
-    ] = None,
-    detector: Detector = "craft",
-    size: Size = None,
-    precision: Precision = None,
-    weights: Weights = None,
-    option: Options = None,
-    engine: Engine = "local",
-    device: Device = "auto",
-    workers: Workers = None,
-    helpers: Helpers = None,
-    threads: Threads = 1,
-    max_pixels: MaxPixels = 100_000_000,
-    force: Force = False,
-    dry_run: DryRun = False,
-    limit: Limit = None,
-    allow_pipe: AllowPipe = False,
-    verbose: Verbose = False,
-) -> None:
+@app.command(
+    "filter", cls=made_by(_filter), epilog="Example: `lesstext filter laion/ --out clean/`"
+)
+def filter_() -> None:
     """Score, select, export and report in one go.
 
     Writes OUT/shards/, OUT/scores/, OUT/selection.parquet and OUT/report.html.
     """
-    from lesstext.cli import commands
-    from lesstext.cli.terminal import set_up_logging
-    from lesstext.engines.whole_run import ScoreConfig
-    from lesstext.storage.paths import location
-    from lesstext.tables.selection import Rule
-
-    set_up_logging(verbose)
-    config = ScoreConfig(
-        shards=tuple(shards),
-        out=location(out) / "scores",
-        detector=_detector_settings(detector, size, precision, weights, option, threads),
-        engine=engine,
-        device=device,
-        workers=workers,
-        helpers=helpers,
-        max_pixels=max_pixels,
-        force=force,
-        limit=limit,
-        allow_pipe=allow_pipe,
-    )
-    rule = Rule(max_text_area=max_text_area)
-    if dry_run:
-        raise typer.Exit(commands.estimate(config))
-    raise typer.Exit(commands.filter_shards(config, rule, location(out), samples_per_shard))
 
 
 @app.command(epilog="Example: `lesstext report scores/ --shards laion/ --out report.html`")
@@ -283,32 +197,9 @@ def report(
     print(out)
 
 
-@app.command(epilog="Example: `lesstext detect photo.jpg --out annotated/`")
-def detect(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print regions as JSON lines.")] = False,
-    detector: Detector = "craft",
-    size: Size = None,
-    precision: Precision = None,
-    weights: Weights = None,
-    option: Options = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
+@app.command(cls=made_by(_detect), epilog="Example: `lesstext detect photo.jpg --out annotated/`")
+def detect() -> None:
     """Look at single images: text-area ratio, regions, and a picture with them drawn in."""
-    from dataclasses import replace
-
-    from lesstext.cli.inspect_image import inspect_image
-    from lesstext.engines.devices import resolve_devices
-    from lesstext.text_detection.protocol import load_detector
-
-    settings = _detector_settings(detector, size, precision, weights, option, threads)
-    loaded = load_detector(replace(settings, device=resolve_devices(device)[0]))
-    results = [inspect_image(path, loaded, out) for path in images]
-    for result in results:
-        print(result.as_json() if as_json else result.as_line())
-    raise typer.Exit(1 if any(result.error for result in results) else 0)
 
 
 @app.command(epilog="Example: `lesstext verify laion/ --scores scores/ --full`")
@@ -356,36 +247,3 @@ def main() -> None:
     except (LesstextError, OSError) as error:  # an OSError: a full disk, a folder taken away
         print(f"lesstext: error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-
-
-def _detector_settings(
-    name: str,
-    size: int | None,
-    precision: str | None,
-    weights: str | None,
-    options: list[str] | None,
-    threads: int,
-) -> DetectorSettings:
-    from lesstext.errors import UsageError
-    from lesstext.text_detection.protocol import DetectorSettings
-
-    pairs = [text.partition("=") for text in options or []]
-    if any(not separator for _, separator, _ in pairs):
-        raise UsageError("--detector-option takes NAME=VALUE")
-    return DetectorSettings(
-        name=name,
-        size_px=size,
-        precision=precision,
-        weights=weights,
-        options={key: value for key, _, value in pairs},
-        threads=threads,
-    )
-
-
-def _slice(text: str) -> tuple[int, int]:
-    from lesstext.errors import UsageError
-
-    part, separator, n_parts = text.partition("/")
-    if not (separator and part.isdigit() and n_parts.isdigit()):
-        raise UsageError(f"--slice takes i/N such as 0/8, got {text!r}")
-    return int(part), int(n_parts)

@@ -11,7 +11,7 @@ import typer
 from lesstext.cli.estimate import measure
 from lesstext.cli.terminal import print_plan, print_selection, print_summary, watching
 from lesstext.engines import engine_for
-from lesstext.engines.whole_run import Plan, ScoreConfig, ScoreSummary, execute, plan
+from lesstext.engines.whole_run import Plan, RunConfig, RunSummary, execute, plan
 from lesstext.export import ExportConfig
 from lesstext.export import export as run_export
 from lesstext.report import write_report
@@ -31,12 +31,12 @@ def _interruptible() -> Iterator[None]:
 
 
 @_interruptible()
-def score(config: ScoreConfig) -> int:
-    """Write the missing score tables."""
-    return _score(config, plan(config)).exit_code
+def annotate(config: RunConfig) -> int:
+    """Write the missing tables."""
+    return _annotate(config, plan(config)).exit_code
 
 
-def estimate(config: ScoreConfig) -> int:
+def estimate(config: RunConfig) -> int:
     """Say what is left and how long it would take; writes nothing."""
     todo = plan(config)
     print_plan(todo)
@@ -57,11 +57,11 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
 
 @_interruptible()
 def filter_shards(
-    config: ScoreConfig, rule: Rule, out: Location, samples_per_shard: int | None
+    config: RunConfig, rule: Rule, out: Location, samples_per_shard: int | None
 ) -> int:
     """Score, select, export and report; shards that failed to be scored are left out and named."""
     todo = plan(config)
-    summary = _score(config, todo)
+    summary = _annotate(config, todo)
     failed = {report.shard for report in summary.failed}
     sources = [source for source in todo.sources if source.name not in failed]
     selection = out / "selection.parquet"
@@ -81,10 +81,10 @@ def filter_shards(
     return max(summary.exit_code, exit_code)
 
 
-def _score(config: ScoreConfig, todo: Plan) -> ScoreSummary:
+def _annotate(config: RunConfig, todo: Plan) -> RunSummary:
     print_plan(todo)
     with watching(len(todo.tasks)) as watcher:
-        engine = engine_for(config.engine, todo.placements, todo.annotator)
+        engine = engine_for(config.engine, todo.annotator, todo.placements, todo.annotator_id)
         summary = execute(config, todo, engine, watcher.report, watcher.samples)
     print_summary(summary)
     return summary

@@ -1,35 +1,36 @@
-"""`--dry-run`: how long a run would take, from a few real images of the shards themselves."""
+"""`--dry-run`: how long a run would take, from a few real samples of the shards themselves."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from lesstext.engines.one_shard import ScoreTask
+from lesstext.annotators.base import Part, Worker
+from lesstext.engines.inputs import find_inputs
+from lesstext.engines.one_shard import Task
 from lesstext.engines.whole_run import Plan
-from lesstext.shards.samples import OpenSample, open_sample
+from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.specs import local_copy
 from lesstext.shards.tar_reading import index_shard
-from lesstext.text_detection.protocol import Detector, load_detector
 
 _MAX_SHARDS = 3
 _N_WARM_UP = 2
-_N_IMAGES = 12
+_N_SAMPLES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Samples left, images/s of one worker, and the number of workers."""
+    """Samples left, samples/s of one worker, and the number of workers."""
 
     n_samples: int
-    images_per_s: float
+    samples_per_s: float
     n_workers: int
 
     @property
     def seconds(self) -> float:
         if not self.n_samples:
             return 0.0
-        return self.n_samples / (self.images_per_s * self.n_workers)
+        return self.n_samples / (self.samples_per_s * self.n_workers)
 
     def as_text(self) -> str:
         if not self.n_samples:
@@ -37,48 +38,44 @@ class Estimate:
         hours, rest = divmod(round(self.seconds), 3600)
         minutes, seconds = divmod(rest, 60)
         return (
-            f"about {self.n_samples} samples left; measured {self.images_per_s:.1f} images/s "
+            f"about {self.n_samples} samples left; measured {self.samples_per_s:.1f} samples/s "
             f"in one worker, {self.n_workers} workers: about {hours} h {minutes:02} min "
             f"{seconds:02} s (if the workers do not slow one another down)"
         )
 
 
 def measure(plan: Plan) -> Estimate:
-    """Score a dozen images of the first shards left; remote shards are fetched for it."""
+    """Annotate a dozen samples of the first shards left; remote shards are fetched for it."""
     if not plan.tasks:
-        return Estimate(n_samples=0, images_per_s=0.0, n_workers=0)
-    detector = load_detector(plan.placements[0])
-    images: list[OpenSample] = []
-    n_samples = 0
+        return Estimate(n_samples=0, samples_per_s=0.0, n_workers=0)
     sampled = plan.tasks[:_MAX_SHARDS]
-    for task in sampled:
-        n_samples += _look_into(task, detector, images)
+    n_samples, n_timed, seconds = 0, 0, 0.0
+    with plan.annotator.load(plan.placements[0]) as worker:
+        for task in sampled:
+            found, timed, spent = _look_into(task, worker, _N_SAMPLES - n_timed)
+            n_samples, n_timed, seconds = n_samples + found, n_timed + timed, seconds + spent
     return Estimate(
         n_samples=round(n_samples * len(plan.tasks) / len(sampled)),
-        images_per_s=_rate(detector, images),
+        samples_per_s=n_timed / max(seconds, 1e-9) if n_timed else 1.0,
         n_workers=min(len(plan.placements), len(plan.tasks)),
     )
 
 
-def _look_into(task: ScoreTask, detector: Detector, images: list[OpenSample]) -> int:
-    """Count a shard's samples, and open some while fewer than enough are at hand."""
-    with local_copy(task.source) as path, path.open("rb") as file:
+def _look_into(task: Task, worker: Worker, n_wanted: int) -> tuple[int, int, float]:
+    """Count a shard's samples; annotate some of them, and return how many and the seconds."""
+    with local_copy(task.source) as path:
         entries = index_shard(path, task.source.name).samples
-        for entry in entries[: _N_WARM_UP + _N_IMAGES - len(images)]:
-            sample = open_sample(
-                file, entry, max_pixels=task.max_pixels, target_px=detector.input_px
-            )
-            if sample.image is not None:
-                images.append(sample)
-    return len(entries)
+        found = find_inputs(task.inputs, task.source.name, fingerprint(path))
+        inputs = {name: table.rows(entries) for name, table in found.items()}
 
+        def seconds_for(first: int, last: int) -> float:
+            rows = {name: rows[first:last] for name, rows in inputs.items()}
+            part = Part(shard=task.source.name, path=path, entries=entries[first:last], inputs=rows)
+            start = time.perf_counter()
+            list(worker.annotate(part))
+            return time.perf_counter() - start
 
-def _rate(detector: Detector, samples: list[OpenSample]) -> float:
-    pixels = [sample.image.pixels for sample in samples if sample.image is not None]
-    if not pixels:
-        return 1.0
-    detector.detect(pixels[:_N_WARM_UP])
-    timed = pixels[_N_WARM_UP:] or pixels
-    start = time.perf_counter()
-    detector.detect(timed)
-    return len(timed) / max(time.perf_counter() - start, 1e-9)
+        n_warm_up = min(_N_WARM_UP, len(entries) // 2)
+        n_timed = min(n_wanted, len(entries) - n_warm_up)
+        seconds_for(0, n_warm_up)
+        return len(entries), n_timed, seconds_for(n_warm_up, n_warm_up + n_timed)

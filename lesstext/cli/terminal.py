@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lesstext.engines.one_shard import ShardReport
-from lesstext.engines.whole_run import Plan, ScoreSummary
+from lesstext.engines.whole_run import Plan, RunSummary
 from lesstext.tables.selection import Selection
 
 _MAX_NAMES = 20
@@ -116,14 +116,14 @@ def busy_stages(reports: Sequence[ShardReport]) -> str:
 def print_plan(plan: Plan) -> None:
     """What will be done, before it is done."""
     n_total = len(plan.done) + len(plan.tasks)
-    print(f"detector: {plan.annotator}")
+    print(f"{plan.annotator.name}: {plan.annotator_id}")
     devices = sorted({p.device for p in plan.placements})
     threads = plan.placements[0].threads
     print(f"workers: {len(plan.placements)} on {', '.join(devices)}, {threads} thread(s) each")
-    print(f"shards: {n_total} in all, {len(plan.done)} done before, {len(plan.tasks)} to score")
+    print(f"shards: {n_total} in all, {len(plan.done)} done before, {len(plan.tasks)} to do")
 
 
-def print_summary(summary: ScoreSummary) -> None:
+def print_summary(summary: RunSummary) -> None:
     """Totals, and by name whatever failed or is damaged."""
     counts = summary.counts
     n_read, n_ok = sum(counts.values()), counts.get("ok", 0)

@@ -1,4 +1,4 @@
-"""Where units of work run: local processes or a cluster, behind one interface."""
+"""Where annotators run: local processes or a cluster, behind one interface."""
 
 from __future__ import annotations
 
@@ -6,40 +6,43 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lesstext.annotators.base import Annotator, Placement
     from lesstext.engines.base import Engine
-    from lesstext.text_detection.protocol import DetectorSettings
 
 ENGINES = ("local", "ray")
 
 
 def find_workers(
     engine: str,
-    settings: DetectorSettings,
+    annotator: Annotator,
+    *,
     device: str,
+    threads: int,
     workers: int | None,
     helpers: int | None,
-) -> tuple[list[DetectorSettings], str]:
-    """One set of detector settings per worker of the named engine, and the id they will have.
+) -> tuple[list[Placement], str]:
+    """One placement per worker of the named engine, and the id that the annotator has there.
 
-    Raises UsageError for impossible requests, DetectorError for an absent device.
+    Raises UsageError for impossible requests, AnnotatorError for an absent device.
     """
     if engine == "ray":
         from lesstext.engines import ray
 
-        return ray.find_workers(settings, device, workers, helpers)
+        return ray.find_workers(annotator, device, threads, workers, helpers)
     from lesstext.engines.devices import placements
-    from lesstext.text_detection.protocol import identify_detector
 
-    found = placements(settings, device, workers, helpers)
-    return found, identify_detector(found[0])
+    found = placements(device, threads, workers, helpers)
+    return found, annotator.identify(found[0])
 
 
-def engine_for(engine: str, workers: Sequence[DetectorSettings], annotator: str) -> Engine:
-    """The named engine with these workers, whose detectors must have the id `annotator`."""
+def engine_for(
+    engine: str, annotator: Annotator, workers: Sequence[Placement], annotator_id: str
+) -> Engine:
+    """The named engine with these workers, each of which must find the id `annotator_id`."""
     if engine == "ray":
         from lesstext.engines.ray import RayEngine
 
-        return RayEngine(workers, annotator)
+        return RayEngine(annotator, workers, annotator_id)
     from lesstext.engines.local import LocalEngine
 
-    return LocalEngine(workers)
+    return LocalEngine(annotator, workers)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Protocol
 
-from lesstext.engines.one_shard import OnProgress, ScoreTask, ShardReport, score_shard
+from lesstext.annotators.base import Worker, WorkerBrokenError
+from lesstext.engines.one_shard import OnProgress, ShardReport, Task, annotate_shard
 from lesstext.engines.resume import done_before
 from lesstext.errors import LesstextError
 from lesstext.storage.claims import claim
-from lesstext.text_detection.helpers import Helpers
-from lesstext.text_detection.protocol import Detector
 
 MAX_ATTEMPTS = 3
 
@@ -24,7 +22,7 @@ class Engine(Protocol):
     """Runs every task once, wherever it likes, and reports in the order of completion."""
 
     def run(
-        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+        self, tasks: Sequence[Task], on_samples: OnSamples | None = None
     ) -> Iterator[ShardReport]:
         """Yield one report per task. `on_samples(shard, n)` hears of samples as they are done."""
         ...
@@ -34,7 +32,7 @@ class Engine(Protocol):
 class Job:
     """A task that is given to workers, and how often it was."""
 
-    task: ScoreTask
+    task: Task
     attempts: int = 0
 
     def give_back(self, waiting: deque[Job], reason: str) -> ShardReport | None:
@@ -46,30 +44,24 @@ class Job:
         return ShardReport(shard=name, error=f"shard {name}: {reason}")
 
 
-def run_task(
-    task: ScoreTask,
-    detector: Detector,
-    progress: OnProgress | None = None,
-    helpers: Helpers | None = None,
-) -> ShardReport:
-    """`score_shard` behind the one-shard isolation boundary: what goes wrong becomes a report.
+def run_task(task: Task, worker: Worker, progress: OnProgress | None = None) -> ShardReport:
+    """`annotate_shard` behind the one-shard isolation boundary: what goes wrong becomes a report.
 
     A shard that another process is at work on is left alone, and the report says so.
-    Raises BrokenProcessPool when one of its helper processes was killed.
+    Raises WorkerBrokenError when the worker must be replaced.
     """
+    name = task.source.name
     try:
         with claim(task.table, task.run) as holder:
             if holder is not None:
-                return ShardReport(shard=task.source.name, claimed_by=str(holder))
-            done = None if task.source.is_local else done_before(task, detector.id)
-            return done or score_shard(task, detector, progress, helpers)
-    except BrokenProcessPool:
-        raise  # a helper was killed: the worker is of no more use, and is replaced
+                return ShardReport(shard=name, claimed_by=str(holder))
+            done = None if task.source.is_local else done_before(task, worker.id)
+            return done or annotate_shard(task, worker, progress)
+    except WorkerBrokenError:
+        raise
     except OSError as error:
-        return ShardReport(
-            shard=task.source.name, error=f"shard {task.source.name}: cannot be written: {error}"
-        )
+        return ShardReport(shard=name, error=f"shard {name}: cannot be written: {error}")
     except LesstextError as error:
-        return ShardReport(shard=task.source.name, error=str(error))
+        return ShardReport(shard=name, error=str(error))
     except Exception as error:  # the one-shard boundary: recorded in the report
-        return ShardReport(shard=task.source.name, error=f"shard {task.source.name}: {error!r}")
+        return ShardReport(shard=name, error=f"shard {name}: {error!r}")

@@ -1,4 +1,4 @@
-"""Local processes: one worker for each placement, each with its own detector.
+"""Local processes: one worker for each placement, each with what its annotator loads.
 
 A worker that dies (killed, out of memory) is replaced and its shard given out again; a shard that
 kills its worker every time is reported as failed. Workers end when their parent does.
@@ -11,20 +11,18 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+from lesstext.annotators.base import Annotator, Placement, WorkerBrokenError
 from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
-from lesstext.engines.one_shard import ScoreTask, ShardReport
-from lesstext.errors import DetectorError, LesstextError
+from lesstext.engines.one_shard import ShardReport, Task
+from lesstext.errors import AnnotatorError, LesstextError
 from lesstext.processes import settle_in
 from lesstext.shards.specs import ShardSource, fetch_ahead
-from lesstext.text_detection.helpers import helpers_for
-from lesstext.text_detection.protocol import Detector, DetectorSettings, load_detector
-from lesstext.text_detection.stages import staged
 
 _STOP_GRACE_S = 2.0
 
@@ -32,30 +30,32 @@ _STOP_GRACE_S = 2.0
 class InlineEngine:
     """Runs everything in this process, one shard after another."""
 
-    def __init__(self, settings: DetectorSettings) -> None:
-        self._settings = settings
+    def __init__(self, annotator: Annotator, placement: Placement | None = None) -> None:
+        self._annotator = annotator
+        self._placement = placement or Placement()
 
     def run(
-        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+        self, tasks: Sequence[Task], on_samples: OnSamples | None = None
     ) -> Iterator[ShardReport]:
         if not tasks:
             return
-        detector = load_detector(self._settings)
-        for task in tasks:
-            yield run_task(task, detector, _progress_of(task, on_samples))
+        with self._annotator.load(self._placement) as worker:
+            for task in tasks:
+                yield run_task(task, worker, _progress_of(task, on_samples))
 
 
 class LocalEngine:
     """One worker process for each of `placements` (device and threads included)."""
 
-    def __init__(self, placements: Sequence[DetectorSettings]) -> None:
+    def __init__(self, annotator: Annotator, placements: Sequence[Placement]) -> None:
+        self._annotator = annotator
         self._placements = list(placements)
 
     def run(
-        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+        self, tasks: Sequence[Task], on_samples: OnSamples | None = None
     ) -> Iterator[ShardReport]:
         waiting = deque(Job(task) for task in tasks)
-        workers = [_Worker(p) for p in self._placements[: len(tasks)]]
+        workers = [_Worker(self._annotator, p) for p in self._placements[: len(tasks)]]
         try:
             for worker in workers:
                 worker.start()
@@ -75,7 +75,8 @@ class LocalEngine:
 class _Worker:
     """A child process, the pipe to it, the job it is on, and the one it fetches meanwhile."""
 
-    settings: DetectorSettings
+    annotator: Annotator
+    placement: Placement
     job: Job | None = None
     upcoming: Job | None = None
     ready: bool = False
@@ -86,7 +87,8 @@ class _Worker:
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.settings), daemon=False)
+        arguments = (theirs, self.annotator, self.placement)
+        self.process = context.Process(target=_serve, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
         self.ready = False
@@ -158,7 +160,9 @@ def _replace_dead(worker: _Worker, waiting: deque[Job]) -> ShardReport | None:
     if job is None:
         worker.deaths_before_ready += 1
         if worker.deaths_before_ready >= MAX_ATTEMPTS:
-            raise DetectorError(f"worker processes die while loading the detector (exit {code})")
+            raise AnnotatorError(
+                f"worker processes die while loading {worker.annotator.name} (exit {code})"
+            )
     worker.start()
     if job is None:
         return None
@@ -166,30 +170,30 @@ def _replace_dead(worker: _Worker, waiting: deque[Job]) -> ShardReport | None:
     return job.give_back(waiting, reason)
 
 
-def _serve(pipe: Any, settings: DetectorSettings) -> None:
-    """A worker's life: load the detector, then one task after another until told to stop."""
-    settle_in(os.getppid(), settings.threads)
-    try:
-        detector: Detector = load_detector(settings)
-    except LesstextError as error:
-        pipe.send(("failed to load", error))
-        return
-    with helpers_for(staged(detector), settings.helpers) as helpers:
+def _serve(pipe: Any, annotator: Annotator, placement: Placement) -> None:
+    """A worker's life: load the annotator, then one task after another until told to stop."""
+    settle_in(os.getppid(), placement.threads)
+    with ExitStack() as stack:
+        try:
+            worker = stack.enter_context(annotator.load(placement))
+        except LesstextError as error:
+            pipe.send(("failed to load", error))
+            return
         pipe.send(("ready", None))
         while True:
             try:
-                task, upcoming = cast(tuple[ScoreTask, ShardSource | None], pipe.recv())
+                task, upcoming = cast(tuple[Task, ShardSource | None], pipe.recv())
             except EOFError:
                 return
             fetch_ahead(upcoming, keep=task.source)
             try:
-                report = run_task(task, detector, lambda n: pipe.send(("samples", n)), helpers)
-            except BrokenProcessPool:
-                sys.exit("a helper process was killed")
+                report = run_task(task, worker, lambda n: pipe.send(("samples", n)))
+            except WorkerBrokenError as error:
+                sys.exit(str(error))
             pipe.send(("report", report))
 
 
-def _progress_of(task: ScoreTask, on_samples: OnSamples | None) -> Any:
+def _progress_of(task: Task, on_samples: OnSamples | None) -> Any:
     if on_samples is None:
         return None
     return lambda n: on_samples(task.source.name, n)

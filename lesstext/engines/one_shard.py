@@ -1,28 +1,31 @@
-"""`score_shard`: one shard in, one score table out. Every engine runs this and nothing else."""
+"""`annotate_shard`: one shard in, one table out. Every engine runs this and nothing else."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lesstext.annotators.base import Annotator, Part, Worker, table_schema
+from lesstext.engines.inputs import InputTable, describe_inputs, find_inputs
 from lesstext.errors import ShardError, TableError
-from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
 from lesstext.shards.samples import Row
 from lesstext.shards.specs import ShardSource, fetched
 from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.files import write_text
 from lesstext.storage.paths import Location
-from lesstext.tables import table as scores
-from lesstext.text_detection.helpers import Helpers, InlineHelpers
-from lesstext.text_detection.pipeline import Pipeline
-from lesstext.text_detection.protocol import Detector
-from lesstext.text_detection.stages import staged
+from lesstext.tables.table import (
+    Footer,
+    TableWriter,
+    read_footer,
+    stats_path,
+    table_path,
+)
 from lesstext.timing import StageClock
 
 _log = logging.getLogger(__name__)
@@ -33,28 +36,23 @@ OnProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreTask:
-    """One shard to score; a pure description, so that any process or machine can take it.
+class Task:
+    """One shard to annotate; a pure description, so that any process or machine can take it.
 
-    `run` names the run that gives it out: a shard claimed by an earlier attempt of the same run
-    is free.
+    `inputs` are the table folders of other annotators, by name. `run` names the run that gives it
+    out: a shard claimed by an earlier attempt of the same run is free.
     """
 
     source: ShardSource
     out: Location
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    keep_regions: bool = True
+    annotator: Annotator
+    inputs: Mapping[str, Location] = field(default_factory=dict)
     force: bool = False
     run: str = ""
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What besides the shard and the detector decides the table's contents."""
-        return {"max_pixels": self.max_pixels, "regions": self.keep_regions}
-
-    @property
     def table(self) -> Location:
-        return scores.table_path(self.out, self.source.name)
+        return table_path(self.out, self.source.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,37 +76,24 @@ class ShardReport:
         return sum(self.counts.values())
 
 
-def score_shard(
-    task: ScoreTask,
-    detector: Detector,
-    progress: OnProgress | None = None,
-    helpers: Helpers | None = None,
-) -> ShardReport:
-    """Score one shard and write its table and stats; a table that is already right is kept.
+def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = None) -> ShardReport:
+    """Annotate one shard and write its table and stats; a table that is already right is kept.
 
     `progress` is called with the number of samples finished since its last call.
-    Raises ShardError when the shard cannot be read, OSError when the table cannot be written.
+    Raises ShardError when the shard cannot be read, TableError when an input table is missing or
+    of another shard, OSError when the table cannot be written.
     """
     clock = StageClock()
     with fetched(task.source) as local:
         path, before = local.path, _fingerprint(local.path, task, local.etag)
-        done = done_report(task, before, detector.id)
+        done = done_report(task, before, worker.id)
         if done is not None:
             return done
         with clock.stage("index"):
             shard = _Shard(path, before, sha256_of(path), index_shard(path, task.source.name))
-        stages = staged(detector)
-        pipeline = Pipeline(
-            shard=task.source.name,
-            path=path,
-            entries=shard.index.samples,
-            detector=stages,
-            helpers=helpers or InlineHelpers(stages.batch_size),
-            clock=clock,
-            max_pixels=task.max_pixels,
-            keep_regions=task.keep_regions,
-        )
-        footer = _write_table(task, shard, detector.id, pipeline.rows(), progress)
+        inputs = find_inputs(task.inputs, task.source.name, before)
+        rows = _rows(task, worker, shard, inputs, clock)
+        footer = _write_table(task, shard, worker.id, inputs, rows, progress)
     seconds = clock.as_dict()
     _write_stats(task, footer, seconds)
     return ShardReport(
@@ -116,12 +101,12 @@ def score_shard(
     )
 
 
-def done_report(task: ScoreTask, shard: Fingerprint, annotator: str) -> ShardReport | None:
+def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport | None:
     """A report from the existing table if it was made from these bytes by this annotator."""
     if task.force:
         return None
     try:
-        footer = scores.read_footer(task.table)
+        footer = read_footer(task.table)
     except TableError:
         return None
     if shard.etag is not None and footer.fingerprint.etag not in (None, shard.etag):
@@ -131,19 +116,23 @@ def done_report(task: ScoreTask, shard: Fingerprint, annotator: str) -> ShardRep
     return report_from_footer(task, footer, annotator)
 
 
-def report_from_footer(
-    task: ScoreTask, footer: scores.Footer, annotator: str
-) -> ShardReport | None:
-    """A report from a table of the same shard if schema, annotator and settings match too."""
-    wanted = (scores.SCHEMA_VERSION, annotator, task.settings)
-    if (footer.schema_version, footer.annotator, footer.settings) != wanted:
+def report_from_footer(task: Task, footer: Footer, annotator: str) -> ShardReport | None:
+    """A report from a table of the same shard if annotator, settings and inputs match too.
+
+    Raises TableError when an input table is missing or of another shard.
+    """
+    wanted = (task.annotator.name, annotator, task.annotator.settings)
+    if (footer.name, footer.annotator, footer.settings) != wanted:
         return None
+    inputs = find_inputs(task.inputs, task.source.name, footer.fingerprint)
+    if footer.inputs != describe_inputs(inputs):
+        return None  # made from an older table, or from others
     return ShardReport(
         shard=footer.shard, counts=footer.counts, problems=footer.problems, was_done=True
     )
 
 
-def _fingerprint(path: Path, task: ScoreTask, etag: str | None = None) -> Fingerprint:
+def _fingerprint(path: Path, task: Task, etag: str | None = None) -> Fingerprint:
     try:
         return fingerprint(path, etag)
     except OSError as error:
@@ -152,7 +141,7 @@ def _fingerprint(path: Path, task: ScoreTask, etag: str | None = None) -> Finger
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """A shard as it was found before scoring began."""
+    """A shard as it was found before the work began."""
 
     path: Path
     fingerprint: Fingerprint
@@ -160,16 +149,50 @@ class _Shard:
     index: ShardIndex
 
 
+def _rows(
+    task: Task,
+    worker: Worker,
+    shard: _Shard,
+    inputs: Mapping[str, InputTable],
+    clock: StageClock,
+) -> Iterator[Row]:
+    """The worker's rows, held against the shard: as many, in the same order, with the same keys.
+
+    Raises ShardError for an annotator that does not keep to that.
+    """
+    entries = shard.index.samples
+    part = Part(
+        shard=task.source.name,
+        path=shard.path,
+        entries=entries,
+        inputs={name: table.rows(entries) for name, table in inputs.items()},
+        clock=clock,
+    )
+    n_rows = 0
+    for row in worker.annotate(part):
+        if n_rows == len(entries) or row["key"] != entries[n_rows].key:
+            raise ShardError(
+                task.source.name, f"row {n_rows} of {worker.id!r} is not of the sample there"
+            )
+        n_rows += 1
+        yield row
+    if n_rows != len(entries):
+        raise ShardError(
+            task.source.name, f"{worker.id!r} gave {n_rows} rows for {len(entries)} samples"
+        )
+
+
 def _write_table(
-    task: ScoreTask,
+    task: Task,
     shard: _Shard,
     annotator: str,
+    inputs: Mapping[str, InputTable],
     rows: Iterable[Row],
     progress: OnProgress | None,
-) -> scores.Footer:
+) -> Footer:
     counts: Counter[str] = Counter()
     n_unreported = 0
-    with scores.TableWriter(task.table, scores.text_schema(regions=task.keep_regions)) as table:
+    with TableWriter(task.table, table_schema(task.annotator)) as table:
         for row in rows:
             _log_trouble(task.source.name, row)
             counts[row["status"]] += 1
@@ -179,15 +202,15 @@ def _write_table(
                 progress(n_unreported)
                 n_unreported = 0
         if _fingerprint(shard.path, task) != shard.fingerprint:
-            raise ShardError(task.source.name, "changed while it was being scored")
-        footer = scores.Footer(
+            raise ShardError(task.source.name, "changed while it was being annotated")
+        footer = Footer(
             shard=task.source.name,
             fingerprint=shard.fingerprint,
             sha256=shard.sha256,
-            name="text_area",
+            name=task.annotator.name,
             annotator=annotator,
-            settings=task.settings,
-            inputs={},
+            settings=task.annotator.settings,
+            inputs=describe_inputs(inputs),
             counts=dict(sorted(counts.items())),
             problems=shard.index.problems,
         )
@@ -202,10 +225,10 @@ def _log_trouble(shard: str, row: Row) -> None:
         _log.info("shard %s, key %s: %s: %s", shard, row["key"], row["status"], row["error"])
 
 
-def _write_stats(task: ScoreTask, footer: scores.Footer, seconds: dict[str, float]) -> None:
+def _write_stats(task: Task, footer: Footer, seconds: dict[str, float]) -> None:
     """What may differ between equal runs goes here, never into the table."""
     n = footer.n_samples
-    stats = {
+    stats: dict[str, Any] = {
         "shard": footer.shard,
         "samples": n,
         "counts": footer.counts,
@@ -213,5 +236,4 @@ def _write_stats(task: ScoreTask, footer: scores.Footer, seconds: dict[str, floa
         "seconds": seconds,
         "images_per_s": round(n / seconds["total"], 3) if seconds["total"] else None,
     }
-    text = json.dumps(stats, indent=2) + "\n"
-    write_text(scores.stats_path(task.out, task.source.name), text)
+    write_text(stats_path(task.out, task.source.name), json.dumps(stats, indent=2) + "\n")

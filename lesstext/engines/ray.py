@@ -10,17 +10,15 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from lesstext.annotators.base import Annotator, Placement, WorkerBrokenError
 from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
-from lesstext.engines.one_shard import ScoreTask, ShardReport
-from lesstext.errors import DetectorError, LesstextError, UsageError
-from lesstext.text_detection.helpers import helpers_for
-from lesstext.text_detection.protocol import DetectorSettings, identify_detector, load_detector
-from lesstext.text_detection.stages import staged
+from lesstext.engines.devices import check_counts
+from lesstext.engines.one_shard import ShardReport, Task
+from lesstext.errors import AnnotatorError, LesstextError, UsageError
 
 _POLL_S = 0.5
 
@@ -49,31 +47,31 @@ def connect() -> Any:
 
 
 def find_workers(
-    settings: DetectorSettings, device: str, workers: int | None, helpers: int | None
-) -> tuple[list[DetectorSettings], str]:
-    """One set of settings per actor, for all of the cluster's GPUs or CPUs, and the detector's id.
+    annotator: Annotator, device: str, threads: int, workers: int | None, helpers: int | None
+) -> tuple[list[Placement], str]:
+    """One placement per actor, for all of the cluster's GPUs or CPUs, and the annotator's id there.
 
-    Raises UsageError for impossible requests, DetectorError for GPUs that the cluster lacks.
+    Raises UsageError for impossible requests, AnnotatorError for GPUs that the cluster lacks.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {workers}")
+    check_counts(threads, workers, helpers)
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"with --engine ray, --device must be auto, cpu or cuda, got {device!r}")
     ray = connect()
     resources = ray.cluster_resources()
     n_cpus, n_gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if device == "cuda" and not n_gpus:
-        raise DetectorError("device cuda was asked for, but the Ray cluster has no GPU")
+        raise AnnotatorError("device cuda was asked for, but the Ray cluster has no GPU")
     if device == "cpu" or not n_gpus:
-        n_actors = workers or max(1, n_cpus // settings.threads)
-        placed = replace(settings, device="cpu", helpers=helpers or 0)
+        n_actors = workers or max(1, n_cpus // threads)
+        placed = Placement(device="cpu", threads=threads, helpers=helpers or 0)
     else:
         n_actors = n_gpus * (workers or 1)
         share = max(1, n_cpus // n_actors - 1) if helpers is None else helpers
-        placed = replace(settings, device="cuda:0", helpers=share)  # the only one an actor sees
-    identify = ray.remote(identify_detector).options(**_resources(placed, n_actors, n_gpus))
+        # The only device that an actor sees has the number 0.
+        placed = Placement(device="cuda:0", threads=threads, helpers=share)
+    identify = ray.remote(_identify).options(**_resources(placed, n_actors, n_gpus))
     try:
-        return [placed] * n_actors, str(ray.get(identify.remote(placed)))
+        return [placed] * n_actors, str(ray.get(identify.remote(annotator, placed)))
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from error
 
@@ -81,23 +79,26 @@ def find_workers(
 class RayEngine:
     """One actor for each of `workers`; an actor that dies is replaced, its shard given out again.
 
-    Every actor's detector must have the id `annotator`: processors of different kinds may choose
-    different precisions, which must not mix in one folder.
+    Every actor must find the id `annotator_id`: processors of different kinds may choose different
+    precisions, which must not mix in one folder.
     """
 
-    def __init__(self, workers: Sequence[DetectorSettings], annotator: str) -> None:
-        self._workers = list(workers)
+    def __init__(
+        self, annotator: Annotator, workers: Sequence[Placement], annotator_id: str
+    ) -> None:
         self._annotator = annotator
+        self._workers = list(workers)
+        self._id = annotator_id
 
     def run(
-        self, tasks: Sequence[ScoreTask], on_samples: OnSamples | None = None
+        self, tasks: Sequence[Task], on_samples: OnSamples | None = None
     ) -> Iterator[ShardReport]:
         ray = connect()
         n_gpus = int(ray.cluster_resources().get("GPU", 0))
         waiting = deque(Job(task) for task in tasks)
         workers = [
-            _Worker(ray, s, self._annotator, _resources(s, len(self._workers), n_gpus))
-            for s in self._workers[: len(tasks)]
+            _Worker(ray, self._annotator, p, self._id, _resources(p, len(self._workers), n_gpus))
+            for p in self._workers[: len(tasks)]
         ]
         try:
             for worker in workers:
@@ -144,34 +145,36 @@ def run_each(
 
 
 class _Actor:
-    """What runs on a node: a detector, and one task at a time; counts can be asked meanwhile."""
+    """What runs on a node: a loaded annotator, and one task at a time; counts can be asked
+    meanwhile."""
 
     def __init__(self) -> None:
         self._n_samples = 0
 
-    def load(self, settings: DetectorSettings, annotator: str) -> LesstextError | None:
+    def load(
+        self, annotator: Annotator, placement: Placement, wanted_id: str
+    ) -> LesstextError | None:
         import cv2
 
         cv2.setNumThreads(1)
+        self._loaded = ExitStack()  # what it holds ends with this process
         try:
-            self._detector = load_detector(settings)
+            self._worker = self._loaded.enter_context(annotator.load(placement))
         except LesstextError as error:
             return error
-        if self._detector.id != annotator:
-            return DetectorError(
-                f"a node would score with {self._detector.id!r}, others with {annotator!r}: "
+        if self._worker.id != wanted_id:
+            return AnnotatorError(
+                f"a node would work with {self._worker.id!r}, others with {wanted_id!r}: "
                 "give --precision"
             )
-        self._helpers_context = helpers_for(staged(self._detector), settings.helpers)
-        self._helpers = self._helpers_context.__enter__()  # they end with this process
         return None
 
-    def score(self, task: ScoreTask) -> ShardReport:
+    def annotate(self, task: Task) -> ShardReport:
         self._n_samples = 0
         try:
-            return run_task(task, self._detector, self._count, self._helpers)
-        except BrokenProcessPool:
-            os._exit(1)  # a helper was killed: end, and be replaced
+            return run_task(task, self._worker, self._count)
+        except WorkerBrokenError:
+            os._exit(1)  # end, and be replaced
 
     def n_samples(self) -> int:
         """Samples of the current task done so far."""
@@ -186,8 +189,9 @@ class _Worker:
     """An actor, what it was asked last, and the job it is on."""
 
     ray: Any
-    settings: DetectorSettings
-    annotator: str
+    annotator: Annotator
+    placement: Placement
+    annotator_id: str
     resources: dict[str, float]
     actor: Any = None
     pending: Any = None
@@ -200,12 +204,12 @@ class _Worker:
         # Two calls at once: the second is for asking how far the first has come.
         made = self.ray.remote(_Actor).options(max_concurrency=2, **self.resources)
         self.actor = made.remote()
-        self.pending = self.actor.load.remote(self.settings, self.annotator)
+        self.pending = self.actor.load.remote(self.annotator, self.placement, self.annotator_id)
 
     def give(self, job: Job) -> None:
         job.attempts += 1
         self.job, self.n_counted, self.counting = job, 0, None
-        self.pending = self.actor.score.remote(job.task)
+        self.pending = self.actor.annotate.remote(job.task)
 
     def new_samples(self) -> int:
         """Samples done since the last question; does not wait for the actor."""
@@ -258,20 +262,25 @@ def _replace_dead(worker: _Worker, waiting: deque[Job], error: Exception) -> Sha
     if job is None:
         worker.deaths_before_ready += 1
         if worker.deaths_before_ready >= MAX_ATTEMPTS:
-            raise DetectorError(f"Ray actors die while loading the detector: {error}") from error
+            name = worker.annotator.name
+            raise AnnotatorError(f"Ray actors die while loading {name}: {error}") from error
     worker.start()
     if job is None:
         return None
     return job.give_back(waiting, f"its Ray actor died {job.attempts} times: {error}")
 
 
-def _resources(settings: DetectorSettings, n_actors: int, n_gpus: int) -> dict[str, float]:
+def _identify(annotator: Annotator, placement: Placement) -> str:
+    return annotator.identify(placement)
+
+
+def _resources(placement: Placement, n_actors: int, n_gpus: int) -> dict[str, float]:
     """What one of `n_actors` takes of the cluster."""
-    if settings.device == "cpu":
-        return {"num_cpus": settings.threads}
+    if placement.device == "cpu":
+        return {"num_cpus": placement.threads}
     return {"num_cpus": 1, "num_gpus": min(1.0, n_gpus / n_actors)}
 
 
 def _cause(error: Any) -> Exception:
     cause = error.cause
-    return cause if isinstance(cause, LesstextError) else DetectorError(str(error))
+    return cause if isinstance(cause, LesstextError) else AnnotatorError(str(error))

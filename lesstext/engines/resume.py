@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lesstext.engines.one_shard import ScoreTask, ShardReport, done_report, report_from_footer
+from lesstext.engines.one_shard import ShardReport, Task, done_report, report_from_footer
 from lesstext.errors import LesstextError
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.storage.fetching import remote_stat
-from lesstext.tables import table as scores
+from lesstext.tables.table import read_footer
 
 
-def done_before(task: ScoreTask, annotator: str) -> ShardReport | None:
+def done_before(task: Task, annotator: str) -> ShardReport | None:
     """A done shard's report, without fetching a remote shard: its size and ETag must match.
 
     None also where that cannot be told (no ETag, a `pipe:`, trouble with the storage): then the
@@ -29,8 +29,8 @@ def done_before(task: ScoreTask, annotator: str) -> ShardReport | None:
         return None
 
 
-def _remotely(task: ScoreTask, annotator: str) -> ShardReport | None:
-    footer = scores.read_footer(task.table)
+def _remotely(task: Task, annotator: str) -> ShardReport | None:
+    footer = read_footer(task.table)
     found = remote_stat(task.source.location)
     recorded = footer.fingerprint
     if found.etag is None or (found.size_bytes, found.etag) != (recorded.size_bytes, recorded.etag):

@@ -1,4 +1,4 @@
-"""The `score` command without its terminal: which shards are left, who scores them, what came."""
+"""A whole run without its terminal: which shards are left, who annotates them, what came."""
 
 from __future__ import annotations
 
@@ -7,47 +7,60 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
+from lesstext.annotators.base import Annotator, Placement
+from lesstext.dataclass_options import Flag
 from lesstext.engines import ENGINES, find_workers
 from lesstext.engines.base import Engine, OnSamples
-from lesstext.engines.one_shard import ScoreTask, ShardReport
+from lesstext.engines.inputs import check_inputs
+from lesstext.engines.one_shard import ShardReport, Task
 from lesstext.engines.resume import done_before
 from lesstext.errors import UsageError
-from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
 from lesstext.storage.claims import clean_up, holder_of
 from lesstext.storage.files import ensure_writable, write_text
 from lesstext.storage.paths import Location, RemotePath, in_parallel
-from lesstext.tables import table as scores
-from lesstext.text_detection.protocol import DetectorSettings
+from lesstext.tables.table import TABLE_SUFFIX
 
 _log = logging.getLogger(__name__)
 
-SETTINGS_FILE = "score_settings.json"
+SETTINGS_FILE = "annotate_settings.json"
 _CLAIM_CHECK_S = 1.0
 
 OnReport = Callable[[ShardReport], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreConfig:
-    """What `lesstext score` was asked for; written beside the tables."""
+class RunConfig:
+    """What `lesstext annotate` was asked for; written beside the tables.
+
+    `inputs` are the table folders of other annotators that it reads, by name.
+    """
 
     shards: tuple[str, ...]
     out: Location
-    detector: DetectorSettings = field(default_factory=DetectorSettings)
-    engine: str = "local"
-    device: str = "auto"
-    workers: int | None = None
-    helpers: int | None = None
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    keep_regions: bool = True
-    force: bool = False
-    limit: int | None = None
+    annotator: Annotator
+    inputs: Mapping[str, Location] = field(default_factory=dict)
+    engine: Annotated[
+        str, Flag("local: processes of this machine; ray: a Ray cluster, or a local one.")
+    ] = "local"
+    device: Annotated[str, Flag("auto, cpu, cuda, or cuda:0,cuda:1,…")] = "auto"
+    workers: Annotated[
+        int | None,
+        Flag("Processes: on the CPU in all (default cores / threads), else per GPU (1)."),
+    ] = None
+    helpers: Annotated[
+        int | None,
+        Flag("Processes that decode for each worker. [CPU: 0, GPU: its cores - 1]"),
+    ] = None
+    threads: Annotated[int, Flag("CPU threads of the network in each process.")] = 1
+    force: Annotated[bool, Flag("Do again what is done already.")] = False
+    limit: Annotated[int | None, Flag("Only the first N shards.")] = None
     slice: tuple[int, int] = (0, 1)
-    allow_pipe: bool = False
+    allow_pipe: Annotated[bool, Flag("Allow pipe:COMMAND inputs.")] = False
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -57,15 +70,17 @@ class ScoreConfig:
             raise UsageError(f"--slice i/N needs 0 <= i < N, got {part}/{n_parts}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1 shard, got {self.limit}")
-        if self.max_pixels < 1:
-            raise UsageError(f"--max-pixels must be at least 1, got {self.max_pixels}")
+        check_inputs(self.annotator, self.inputs)
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, default=str) + "\n"
+        fields = asdict(self)
+        options = fields.pop("annotator")
+        named = {"annotator": self.annotator.name, "options": options, **fields}
+        return json.dumps(named, indent=2, default=str) + "\n"
 
 
 @dataclass(slots=True)
-class ScoreSummary:
+class RunSummary:
     """What a run came to: reports of all shards it was responsible for."""
 
     reports: list[ShardReport] = field(default_factory=list)
@@ -103,46 +118,54 @@ class Plan:
 
     sources: list[ShardSource]
     done: list[ShardReport]
-    tasks: list[ScoreTask]
-    placements: list[DetectorSettings]
-    annotator: str
+    tasks: list[Task]
+    placements: list[Placement]
+    annotator: Annotator
+    annotator_id: str
 
 
-def plan(config: ScoreConfig) -> Plan:
+def plan(config: RunConfig) -> Plan:
     """Work out what is left to do; writes nothing.
 
-    Raises UsageError for impossible requests, DetectorError for an absent device.
+    Raises UsageError for impossible requests, AnnotatorError for an absent device.
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
     refuse_output_in_input(config.out, config.shards, sources)
-    workers, annotator = find_workers(
-        config.engine, config.detector, config.device, config.workers, config.helpers
+    workers, annotator_id = find_workers(
+        config.engine,
+        config.annotator,
+        device=config.device,
+        threads=config.threads,
+        workers=config.workers,
+        helpers=config.helpers,
     )
     done: list[ShardReport] = []
-    tasks: list[ScoreTask] = []
+    tasks: list[Task] = []
     wanted = _part(sources, config)
     run = uuid.uuid4().hex
     everything = [_task(source, config, run) for source in wanted]
-    for task, report in zip(everything, _look_up(everything, config.out, annotator), strict=True):
+    for task, report in zip(
+        everything, _look_up(everything, config.out, annotator_id), strict=True
+    ):
         if report is None:
             tasks.append(task)
         else:
             done.append(report)
-    return Plan(wanted, done, tasks, workers, annotator)
+    return Plan(wanted, done, tasks, workers, config.annotator, annotator_id)
 
 
 def execute(
-    config: ScoreConfig,
+    config: RunConfig,
     plan: Plan,
     engine: Engine,
     on_report: OnReport | None = None,
     on_samples: OnSamples | None = None,
-) -> ScoreSummary:
-    """Score what is left; `on_report` hears of each shard as it is finished."""
+) -> RunSummary:
+    """Annotate what is left; `on_report` hears of each shard as it is finished."""
     ensure_writable(config.out)
     clean_up(config.out)
     write_text(config.out / SETTINGS_FILE, config.as_json())
-    summary = ScoreSummary(list(plan.done))
+    summary = RunSummary(list(plan.done))
     try:
         for report in _run_all(plan, engine, on_samples):
             summary.reports.append(report)
@@ -154,32 +177,32 @@ def execute(
     return summary
 
 
-def _part(sources: Sequence[ShardSource], config: ScoreConfig) -> list[ShardSource]:
+def _part(sources: Sequence[ShardSource], config: RunConfig) -> list[ShardSource]:
     part, n_parts = config.slice
     return list(sources[: config.limit])[part::n_parts]
 
 
-def _task(source: ShardSource, config: ScoreConfig, run: str) -> ScoreTask:
-    return ScoreTask(
+def _task(source: ShardSource, config: RunConfig, run: str) -> Task:
+    return Task(
         source=source,
         out=config.out,
-        max_pixels=config.max_pixels,
-        keep_regions=config.keep_regions,
+        annotator=config.annotator,
+        inputs=config.inputs,
         force=config.force,
         run=run,
     )
 
 
-def _look_up(tasks: Sequence[ScoreTask], out: Location, annotator: str) -> list[ShardReport | None]:
+def _look_up(tasks: Sequence[Task], out: Location, annotator: str) -> list[ShardReport | None]:
     """What is done before; object storage is asked about many shards at a time."""
     if isinstance(out, RemotePath):
-        existing: set[Location] = set(out.rglob(f"*{scores.TABLE_SUFFIX}"))
+        existing: set[Location] = set(out.rglob(f"*{TABLE_SUFFIX}"))
     elif all(task.source.is_local for task in tasks):
         return [done_before(task, annotator) for task in tasks]
     else:
         existing = {task.table for task in tasks if task.table.exists()}
 
-    def look_up(task: ScoreTask) -> ShardReport | None:
+    def look_up(task: Task) -> ShardReport | None:
         return done_before(task, annotator) if task.table in existing else None
 
     return in_parallel(look_up, tasks)
@@ -200,7 +223,7 @@ def _run_all(plan: Plan, engine: Engine, on_samples: OnSamples | None) -> Iterat
         while todo and not free:
             time.sleep(_CLAIM_CHECK_S)
             for task in [t for t in todo.values() if holder_of(t.table, t.run) is None]:
-                done = done_before(task, plan.annotator)
+                done = done_before(task, plan.annotator_id)
                 if done is None:
                     free.append(task)
                 else:

@@ -16,9 +16,10 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class OpenSample:
-    """A sample that was read: its row so far, and its image if it has one."""
+    """A sample that was read: its row so far, its image and its caption if it has them."""
 
     row: Row
+    caption: str | None = None
     image: DecodedImage | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -77,4 +78,5 @@ def _read_texts(file: BinaryIO, entry: SampleEntry, sample: OpenSample) -> None:
     except EOFError as error:
         sample.notes.append(str(error))
     else:
+        sample.caption = caption
         sample.row["caption_length"] = None if caption is None else len(caption)

@@ -7,6 +7,7 @@ annotator mean is not known here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
 from lesstext.errors import TableError
-from lesstext.shards.fingerprint import Fingerprint
+from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.storage.files import atomic_path
 from lesstext.storage.paths import Location
 
@@ -30,30 +31,6 @@ _FOOTER_KEY = b"lesstext"
 _ROWS_PER_GROUP = 4096
 _COMPRESSION = "zstd"
 _END_BYTES = 64 * 1024
-
-
-def text_schema(*, regions: bool) -> pa.Schema:
-    """The columns that text detection writes; see README for their meaning."""
-    import pyarrow as pa
-
-    columns: list[tuple[str, Any]] = [
-        ("key", pa.string()),
-        ("uid", pa.string()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("text_area_ratio", pa.float32()),
-        ("text_area_sum_ratio", pa.float32()),
-        ("n_regions", pa.int16()),
-        ("max_region_ratio", pa.float32()),
-        ("max_score", pa.float32()),
-        ("regions", pa.list_(pa.list_(pa.float32()))),
-        ("image_offset", pa.int64()),
-        ("image_size", pa.int32()),
-        ("caption_length", pa.int32()),
-    ]
-    return pa.schema([column for column in columns if regions or column[0] != "regions"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +77,7 @@ class Footer:
 
 
 def table_path(folder: Location, shard: str) -> Location:
-    """Where a shard's score table lies below the score folder."""
+    """Where a shard's table lies below a folder of tables."""
     return folder / f"{shard}{TABLE_SUFFIX}"
 
 
@@ -134,7 +111,7 @@ class TableWriter:
     def __exit__(self, *exc_info: Any) -> bool | None:
         if exc_info[0] is None:
             if self._footer is None:
-                raise RuntimeError("a score table was closed before finish() was called")
+                raise RuntimeError("a table was closed before finish() was called")
             self._flush()
             self._writer.add_key_value_metadata({_FOOTER_KEY: self._footer.as_bytes()})
         return self._stack.__exit__(*exc_info)
@@ -190,13 +167,31 @@ def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
     return dict(pq.read_metadata(pa.BufferReader(end)).metadata or {})
 
 
+def table_digest(path: Location) -> str:
+    """Recognises a table: its size, and BLAKE2 of its first and last 64 KiB.
+
+    The end of a parquet file holds the sizes and statistics of all its columns. Raises OSError.
+    """
+    if isinstance(path, Path):
+        return _digest(fingerprint(path))
+    size = int(path.info()["size"])
+    edges = path.read_bytes(stop=_END_BYTES)
+    if size > _END_BYTES:
+        edges += path.read_bytes(start=max(_END_BYTES, size - _END_BYTES))
+    return _digest(Fingerprint(size, hashlib.blake2b(edges, digest_size=16).hexdigest()))
+
+
+def _digest(table: Fingerprint) -> str:
+    return f"{table.size_bytes}-{table.edges_blake2}"
+
+
 def find_tables(folder: Path) -> list[Path]:
-    """All score tables below a folder, sorted; raises TableError when there are none."""
+    """All tables below a folder, sorted; raises TableError when there are none."""
     if not folder.is_dir():
-        raise TableError(f"{folder} is not a folder of score tables")
+        raise TableError(f"{folder} is not a folder of tables")
     tables = sorted(p for p in folder.rglob(f"*{TABLE_SUFFIX}") if not p.name.startswith("."))
     if not tables:
-        raise TableError(f"{folder} holds no score tables ({TABLE_SUFFIX})")
+        raise TableError(f"{folder} holds no tables ({TABLE_SUFFIX})")
     return tables
 
 
@@ -215,11 +210,11 @@ def read_footers(folder: Path) -> list[tuple[Path, Footer]]:
     if len(annotators) > 1:
         raise TableError(
             f"{folder} mixes tables of different annotators: {'; '.join(annotators)}; "
-            "score again with --force or into another folder"
+            "annotate again into another folder"
         )
     seen: dict[str, Path] = {}
     for path, footer in found:
         if footer.shard in seen:
-            raise TableError(f"{path} and {seen[footer.shard]} both score {footer.shard}")
+            raise TableError(f"{path} and {seen[footer.shard]} both speak of shard {footer.shard}")
         seen[footer.shard] = path
     return sorted(found, key=lambda item: item[1].shard)

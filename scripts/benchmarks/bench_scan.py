@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -29,8 +29,10 @@ from typing import Any
 
 import numpy as np
 
+from lesstext.annotators.base import Placement
+from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.devices import placements
-from lesstext.engines.one_shard import ScoreTask, score_shard
+from lesstext.engines.one_shard import Task, annotate_shard
 from lesstext.errors import ImageError, LesstextError
 from lesstext.images import DecodedImage, Pixels, decode
 from lesstext.processes import settle_in
@@ -49,7 +51,8 @@ _N_PEERS = 40
 class Job:
     """What one worker process measures: a shard per round."""
 
-    settings: DetectorSettings
+    annotator: TextArea
+    placement: Placement
     shards: tuple[Path, ...]
     out: Path
     peers: tuple[str, ...]
@@ -69,18 +72,17 @@ class Seconds:
 
 def main() -> None:
     arguments = _parse()
-    settings = DetectorSettings(
-        size_px=arguments.size, threads=arguments.threads, precision=arguments.precision
-    )
-    workers = placements(settings, arguments.device, arguments.workers, arguments.helpers)
+    annotator = TextArea(size_px=arguments.size, precision=arguments.precision)
+    workers = placements(arguments.device, arguments.threads, arguments.workers, arguments.helpers)
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(
             arguments.images, arguments.n, len(workers) * arguments.rounds, Path(folder)
         )
+        out, peers = Path(folder) / "out", tuple(arguments.peer)
         jobs = [
-            Job(one, tuple(shards[i :: len(workers)]), Path(folder) / "out", tuple(arguments.peer))
+            Job(annotator, one, tuple(shards[i :: len(workers)]), out, peers)
             for i, one in enumerate(workers)
-        ]  # fmt: skip
+        ]
         found = run(jobs)
     result = summarise(found, arguments)
     text = json.dumps(result, indent=2) + "\n"
@@ -132,8 +134,8 @@ def run(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
-    settle_in(multiprocessing.parent_process().pid or 0, job.settings.threads)  # type: ignore[union-attr]
-    detector = staged(load_detector(job.settings))
+    settle_in(multiprocessing.parent_process().pid or 0, job.placement.threads)  # type: ignore[union-attr]
+    detector = staged(load_detector(job.annotator.detector_settings(job.placement)))
     rounds = [_batches(shard, detector) for shard in job.shards]
     batches = [batch for made, _, _ in rounds for batch in made]
     times: dict[str, list[Seconds]] = defaultdict(list)
@@ -147,11 +149,13 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
             times[kind].append(Seconds(n, time.perf_counter() - start))
         barrier.wait()
 
-    with helpers_for(detector, job.settings.helpers) as helpers:
+    with helpers_for(detector, job.placement.helpers) as helpers:
+        worker = TextAreaWorker(job.annotator, detector, helpers)  # type: ignore[arg-type]
 
         def score(shard: Path) -> int:
-            task = ScoreTask(source=ShardSource(shard.stem, str(shard)), out=job.out, force=True)
-            report = score_shard(task, detector, helpers=helpers)  # type: ignore[arg-type]
+            source = ShardSource(shard.stem, str(shard))
+            task = Task(source=source, out=job.out, annotator=job.annotator, force=True)
+            report = annotate_shard(task, worker)
             for stage, seconds in report.seconds.items():
                 stages[stage] += seconds
             return report.n_samples
@@ -172,7 +176,7 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
     queue.put(
         {"worker": number, "times": dict(times), "stages": dict(stages),
          "padding": sum(p for _, p, _ in rounds) / max(sum(r for _, _, r in rounds), 1),
-         "peak_host_bytes": peak, "peak_gpu_bytes": _peak_gpu(job.settings.device)}
+         "peak_host_bytes": peak, "peak_gpu_bytes": _peak_gpu(job.placement.device)}
     )  # fmt: skip
 
 
@@ -211,9 +215,14 @@ def _peer(name: str, job: Job, batches: list[list[Pixels]]) -> Callable[[], int]
     """Another detector on images of this run: `easyocr` and `rapidocr` see the same resized
     canvases, `easyocr-documented` the whole files at its own default size."""
     adapter = name.partition("-")[0]
-    size = None if name.endswith("-documented") else job.settings.size_px
+    size = None if name.endswith("-documented") else job.annotator.size_px
     peer: Detector = load_detector(
-        replace(job.settings, name=adapter, size_px=size, precision=None, helpers=0)
+        DetectorSettings(
+            name=adapter,
+            size_px=size,
+            device=job.placement.device,
+            threads=job.placement.threads,
+        )
     )
     canvases = [canvas for batch in batches for canvas in batch]
     canvases = canvases[:: max(1, len(canvases) // _N_PEERS)]

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from lesstext.annotators.base import Annotator
+from lesstext.annotators.text_area import TextArea
 from lesstext.engines.local import InlineEngine
-from lesstext.engines.whole_run import ScoreConfig, ScoreSummary, execute, plan
-from lesstext.text_detection.protocol import DetectorSettings
+from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from tests.lesstext.builders import ratio_samples, write_tar
 
-FAKE = DetectorSettings(name="fake")
+FAKE = TextArea(detector="fake")
 
-Score = Callable[..., ScoreSummary]
+Score = Callable[..., RunSummary]
 Plugin = Callable[[str, str], None]
 
 
@@ -51,14 +52,16 @@ def shards(tmp_path: Path) -> Path:
 def score(tmp_path: Path) -> Score:
     """Score specs inline with the fake detector into tmp_path/scores."""
 
-    def run(*specs: object, out: Path | None = None, **options: object) -> ScoreSummary:
-        config = ScoreConfig(
+    def run(
+        *specs: object, out: Path | None = None, annotator: Annotator = FAKE, **options: object
+    ) -> RunSummary:
+        config = RunConfig(
             shards=tuple(str(spec) for spec in specs),
             out=out or tmp_path / "scores",
-            detector=FAKE,
+            annotator=annotator,
             workers=1,
             **options,  # type: ignore[arg-type]
         )
-        return execute(config, plan(config), InlineEngine(FAKE))
+        return execute(config, plan(config), InlineEngine(annotator))
 
     return run

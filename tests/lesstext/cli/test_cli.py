@@ -33,7 +33,7 @@ def test_filter_does_the_whole_job(shards: Path, out: Path) -> None:
     ]  # fmt: skip
     assert len(list(out.glob("shards/**/*.tar"))) == 3
     again = lesstext("filter", shards, "--out", out, "--max-text-area", 0.05, "--detector", "fake")
-    assert "3 done before, 0 to score" in again.stdout
+    assert "3 done before, 0 to do" in again.stdout
     assert "(3 of them before)" in again.stdout
 
 
@@ -65,7 +65,7 @@ def test_verbs_work_alone(shards: Path, out: Path) -> None:
 def test_dry_run_estimates_and_writes_nothing(shards: Path, out: Path) -> None:
     done = lesstext("score", shards, "--out", out, "--detector", "fake", "--dry-run")
     assert done.returncode == 0
-    assert "about 30 samples left" in done.stdout and "images/s" in done.stdout
+    assert "about 30 samples left" in done.stdout and "samples/s" in done.stdout
     assert not out.exists()
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lesstext.tables import table as scores
-from lesstext.tables.table import find_tables, read_footer
+from lesstext.tables.table import Footer, TableWriter, find_tables, read_footer
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, write_tar
 from tests.lesstext.conftest import Score
 from tests.lesstext.engines.test_faults import command
@@ -98,14 +97,14 @@ def test_no_room_at_all_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
 def test_a_disk_that_fills_at_the_last_moment_fails_that_shard_alone(
     shards: Path, tmp_path: Path, score: Score, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = scores.TableWriter.finish
+    original = TableWriter.finish
 
-    def finish(self: scores.TableWriter, footer: scores.Footer) -> None:
+    def finish(self: TableWriter, footer: Footer) -> None:
         if footer.shard == "a/00001":
             raise OSError(errno.ENOSPC, "No space left on device")
         original(self, footer)
 
-    monkeypatch.setattr(scores.TableWriter, "finish", finish)
+    monkeypatch.setattr(TableWriter, "finish", finish)
     summary = score(shards)
     assert summary.exit_code == 1
     assert [report.error for report in summary.failed] == [

@@ -15,9 +15,10 @@ import numpy as np
 import psutil
 import pytest
 
+from lesstext.annotators.text_area import TextArea
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.one_shard import ScoreTask
-from lesstext.engines.whole_run import ScoreConfig, execute, plan
+from lesstext.engines.one_shard import Task
+from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource
 from lesstext.storage.files import atomic_path, remove_leftovers
@@ -147,14 +148,14 @@ def test_a_dead_workers_shard_is_taken_again_until_it_is_hopeless(
     for number in range(4):
         deadly = encoded(picture(13 if number == 2 else 14))
         write_tar(tmp_path / f"in/{number}.tar", sample("k", deadly))
-    settings = DetectorSettings(
-        name="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
+    settings = TextArea(
+        detector="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
     )
-    config = ScoreConfig(
-        shards=(str(tmp_path / "in"),), out=tmp_path / "out", detector=settings, workers=2
+    config = RunConfig(
+        shards=(str(tmp_path / "in"),), out=tmp_path / "out", annotator=settings, workers=2
     )
     todo = plan(config)
-    summary = execute(config, todo, LocalEngine(todo.placements))
+    summary = execute(config, todo, LocalEngine(todo.annotator, todo.placements))
     assert len(summary.reports) == 4
     assert [report.shard for report in summary.failed] == ["2"] * n_failed
     if n_failed:
@@ -234,5 +235,5 @@ def test_memory_is_flat_in_the_number_of_samples(tmp_path: Path) -> None:
 def test_a_task_is_plain_data() -> None:
     import pickle
 
-    task = ScoreTask(source=ShardSource("x", "x.tar"), out=Path("out"))
+    task = Task(source=ShardSource("x", "x.tar"), out=Path("out"), annotator=FAKE)
     assert pickle.loads(pickle.dumps((task, FAKE))) == (task, FAKE)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from lesstext.annotators.base import Placement
+from lesstext.annotators.text_area import TextArea
 from lesstext.engines import engine_for, find_workers
-from lesstext.engines.whole_run import ScoreConfig, ScoreSummary, execute, plan
-from lesstext.errors import DetectorError, UsageError
+from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
+from lesstext.errors import AnnotatorError, UsageError
 from lesstext.export import ExportConfig, export
 from lesstext.tables.selection import Rule, select
-from lesstext.text_detection.protocol import DetectorSettings
 from tests.lesstext.builders import encoded, picture, sample, write_tar
 from tests.lesstext.conftest import FAKE, Score, install_plugin
 from tests.lesstext.engines.test_faults import contents
@@ -43,11 +44,11 @@ def cluster(plugin: Path) -> Iterator[None]:
         ray.shutdown()
 
 
-def score_on_ray(shards: Path, out: Path, detector: DetectorSettings = FAKE) -> ScoreSummary:
-    config = ScoreConfig(shards=(str(shards),), out=out, detector=detector, engine="ray")
+def score_on_ray(shards: Path, out: Path, annotator: TextArea = FAKE) -> RunSummary:
+    config = RunConfig(shards=(str(shards),), out=out, annotator=annotator, engine="ray")
     todo = plan(config)
     heard: list[int] = []
-    engine = engine_for("ray", todo.placements, todo.annotator)
+    engine = engine_for("ray", annotator, todo.placements, todo.annotator_id)
     summary = execute(config, todo, engine, on_samples=lambda shard, n: heard.append(n))
     if not summary.failed and not todo.done:
         assert sum(heard) == sum(summary.counts.values())
@@ -91,8 +92,8 @@ def test_a_killed_actors_shard_is_taken_again_until_it_is_hopeless(
     for number in range(3):
         deadly = encoded(picture(13 if number == 1 else 14))
         write_tar(tmp_path / f"in/{number}.tar", sample("k", deadly))
-    settings = DetectorSettings(
-        name="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
+    settings = TextArea(
+        detector="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
     )
     summary = score_on_ray(tmp_path / "in", tmp_path / "out", settings)
     assert len(summary.reports) == 3
@@ -107,12 +108,12 @@ def test_a_detector_that_does_not_load_or_differs_ends_the_run(
     shards: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="no option"):
-        score_on_ray(shards, tmp_path / "o", DetectorSettings(name="fake", options={"x": "1"}))
-    with pytest.raises(DetectorError, match="the Ray cluster has no GPU"):
-        find_workers("ray", FAKE, "cuda", None, None)
+        score_on_ray(shards, tmp_path / "o", TextArea(detector="fake", options={"x": "1"}))
+    with pytest.raises(AnnotatorError, match="the Ray cluster has no GPU"):
+        find_workers("ray", FAKE, device="cuda", threads=1, workers=None, helpers=None)
     with pytest.raises(UsageError, match="must be auto, cpu or cuda"):
-        find_workers("ray", FAKE, "cuda:1", None, None)
-    config = ScoreConfig(shards=(str(shards),), out=tmp_path / "p", detector=FAKE, engine="ray")
-    with pytest.raises(DetectorError, match=r"a node would score with 'fake .*--precision"):
-        execute(config, plan(config), engine_for("ray", [FAKE], "another id"))
-    assert os.listdir(tmp_path / "p") == ["score_settings.json"]
+        find_workers("ray", FAKE, device="cuda:1", threads=1, workers=None, helpers=None)
+    config = RunConfig(shards=(str(shards),), out=tmp_path / "p", annotator=FAKE, engine="ray")
+    with pytest.raises(AnnotatorError, match=r"a node would work with 'fake .*--precision"):
+        execute(config, plan(config), engine_for("ray", FAKE, [Placement()], "another id"))
+    assert os.listdir(tmp_path / "p") == ["annotate_settings.json"]

@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from lesstext.annotators.base import Placement
+from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.one_shard import ScoreTask, score_shard
-from lesstext.engines.whole_run import ScoreConfig, execute, plan
+from lesstext.engines.one_shard import Task, annotate_shard
+from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import ShardError, TableError, UsageError
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource
-from lesstext.tables import table as scores
-from lesstext.text_detection.protocol import DetectorSettings, TextRegions
+from lesstext.tables.table import find_tables, read_footer, read_footers, table_path
+from lesstext.text_detection.protocol import TextRegions
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, tar_bytes, write_tar
 from tests.lesstext.conftest import FAKE, Score
 from tests.lesstext.test_images import png_that_claims
 
 
 def rows(folder: Path, shard: str = "x") -> dict[str, dict[str, Any]]:
-    table = pq.read_table(scores.table_path(folder, shard)).to_pylist()
+    table = pq.read_table(table_path(folder, shard)).to_pylist()
     return {row["key"]: row for row in table}
 
 
@@ -74,7 +77,7 @@ def test_a_changed_shard_or_setting_is_scored_again(shards: Path, score: Score) 
     score(shards)
     write_tar(shards / "a/00001.tar", ratio_samples([0.5], "new"))
     assert score(shards).n_done_before == 2
-    assert score(shards, keep_regions=False).n_done_before == 0
+    assert score(shards, annotator=replace(FAKE, regions=False)).n_done_before == 0
     assert "regions" not in pq.read_schema(shards.parent / "scores/a/00000.parquet").names
 
 
@@ -90,7 +93,7 @@ def test_a_half_written_or_foreign_table_is_not_done(shards: Path, score: Score)
 
 def test_slices_and_limits_cover_each_shard_once(shards: Path, tmp_path: Path) -> None:
     def planned(**options: Any) -> list[str]:
-        config = ScoreConfig(shards=(str(shards),), out=tmp_path / "o", detector=FAKE, **options)
+        config = RunConfig(shards=(str(shards),), out=tmp_path / "o", annotator=FAKE, **options)
         return [task.source.name for task in plan(config).tasks]
 
     parts = [planned(slice=(i, 2)) for i in range(2)]
@@ -106,10 +109,10 @@ def test_tables_are_byte_identical_whatever_the_workers_and_the_order(
 ) -> None:
     score(shards)
     other = shards.parent / "other"
-    config = ScoreConfig(shards=(str(shards),), out=other, detector=FAKE)
+    config = RunConfig(shards=(str(shards),), out=other, annotator=FAKE)
     todo = plan(config)
     todo.tasks.reverse()
-    execute(config, todo, LocalEngine([FAKE] * workers))
+    execute(config, todo, LocalEngine(FAKE, [Placement()] * workers))
     assert tables(other) == tables(shards.parent / "scores")
 
 
@@ -255,16 +258,19 @@ def test_an_image_that_the_detector_chokes_on_fails_alone(tmp_path: Path) -> Non
         *sample("b", encoded(picture(9))),
     ]
     shard = write_tar(tmp_path / "in/x.tar", members)
-    task = ScoreTask(source=ShardSource("x", str(shard)), out=tmp_path / "scores")
-    assert score_shard(task, Choking()).counts == {"detector_error": 1, "ok": 2}
+    task = Task(source=ShardSource("x", str(shard)), out=tmp_path / "scores", annotator=FAKE)
+    assert annotate_shard(task, TextAreaWorker(FAKE, Choking())).counts == {
+        "detector_error": 1,
+        "ok": 2,
+    }
     assert "out of cheese" in rows(tmp_path / "scores")["wide"]["error"]
 
 
 def test_a_detector_that_fails_on_everything_fails_the_shard(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "in/x.tar", ratio_samples([0.0] * 10))
-    task = ScoreTask(source=ShardSource("x", str(shard)), out=tmp_path / "scores")
+    task = Task(source=ShardSource("x", str(shard)), out=tmp_path / "scores", annotator=FAKE)
     with pytest.raises(ShardError, match="shard x: the detector failed on 8 images in a row"):
-        score_shard(task, Choking(always=True))
+        annotate_shard(task, TextAreaWorker(FAKE, Choking(always=True)))
     assert list((tmp_path / "scores").rglob("*.parquet*")) == []
 
 
@@ -272,7 +278,7 @@ def test_the_footer_tells_what_the_table_was_made_from(shards: Path, score: Scor
     import hashlib
 
     score(shards)
-    footer = scores.read_footer(shards.parent / "scores/a/00000.parquet")
+    footer = read_footer(shards.parent / "scores/a/00000.parquet")
     data = (shards / "a/00000.tar").read_bytes()
     assert footer.sha256 == hashlib.sha256(data).hexdigest()
     assert footer.fingerprint.size_bytes == len(data)
@@ -284,27 +290,24 @@ def test_the_footer_tells_what_the_table_was_made_from(shards: Path, score: Scor
 
 def test_reading_refuses_what_is_no_score_table(tmp_path: Path, shards: Path, score: Score) -> None:
     with pytest.raises(TableError, match="not a folder"):
-        scores.find_tables(tmp_path / "none")
+        find_tables(tmp_path / "none")
     (tmp_path / "x.parquet").write_bytes(struct.pack("<I", 1))
     with pytest.raises(TableError, match="is not a table"):
-        scores.read_footer(tmp_path / "x.parquet")
+        read_footer(tmp_path / "x.parquet")
     score(shards)
     copy = tmp_path / "scores/a/copy.parquet"
     copy.write_bytes((tmp_path / "scores/a/00000.parquet").read_bytes())
-    with pytest.raises(TableError, match="both score a/00000"):
-        scores.read_footers(tmp_path / "scores")
+    with pytest.raises(TableError, match="both speak of shard a/00000"):
+        read_footers(tmp_path / "scores")
 
 
 def test_settings_are_written_beside_the_tables(shards: Path, score: Score) -> None:
     score(shards)
-    settings = json.loads((shards.parent / "scores/score_settings.json").read_text())
-    assert settings["detector"]["name"] == "fake" and settings["max_pixels"] == 100_000_000
+    settings = json.loads((shards.parent / "scores/annotate_settings.json").read_text())
+    assert settings["annotator"] == "text_area" and settings["options"]["detector"] == "fake"
 
 
 def test_an_unknown_detector_or_option_is_wrong_use(shards: Path, tmp_path: Path) -> None:
-    for settings in (
-        DetectorSettings(name="none"),
-        DetectorSettings(name="fake", options={"a": "1"}),
-    ):
+    for annotator in (TextArea(detector="none"), TextArea(detector="fake", options={"a": "1"})):
         with pytest.raises(UsageError, match=r"unknown detector|has no option a"):
-            plan(ScoreConfig(shards=(str(shards),), out=tmp_path / "o", detector=settings))
+            plan(RunConfig(shards=(str(shards),), out=tmp_path / "o", annotator=annotator))

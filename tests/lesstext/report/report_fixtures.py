@@ -13,11 +13,13 @@ from typing import Any
 
 from PIL import Image
 
+from lesstext.annotators.base import table_schema
+from lesstext.annotators.text_area import TextArea
 from lesstext.shards.fingerprint import fingerprint, sha256_of
 from lesstext.shards.specs import ShardSource
 from lesstext.shards.tar_reading import index_shard
 from lesstext.storage.files import write_text
-from lesstext.tables.table import Footer, TableWriter, stats_path, table_path, text_schema
+from lesstext.tables.table import Footer, TableWriter, stats_path, table_path
 
 SIZE = (320, 200)
 
@@ -47,7 +49,7 @@ def scored_shard(
     path = Path(source.location)
     entries = {entry.key: entry.image for entry in index_shard(path).samples}
     scores = folder / "scores"
-    with TableWriter(table_path(scores, name), text_schema(regions=regions)) as table:
+    with TableWriter(table_path(scores, name), table_schema(TextArea(regions=regions))) as table:
         for sample in samples:
             member = entries[sample.key]
             assert member is not None

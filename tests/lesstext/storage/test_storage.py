@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.whole_run import ScoreConfig, execute, plan
+from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
 from lesstext.export import ExportConfig, export
 from lesstext.report import write_report
@@ -18,8 +18,8 @@ from lesstext.shards.specs import ShardSource, expand_specs, fetch_ahead, fetche
 from lesstext.storage import fetching, retrying
 from lesstext.storage.files import atomic_path, write_text
 from lesstext.storage.paths import Location, RemotePath, local_mirror, location
-from lesstext.tables import table as scores
 from lesstext.tables.selection import Rule, read_selection, select
+from lesstext.tables.table import read_footer
 from lesstext.verify import require_tables, verify_shards
 from tests.lesstext.builders import ratio_samples, write_tar
 from tests.lesstext.conftest import FAKE, Score
@@ -160,7 +160,7 @@ def test_a_done_remote_shard_is_recognised_without_fetching_it(
 ) -> None:
     out = location(f"{folder}/out")
     score(remote_shards, out=out)
-    etag = scores.read_footer(out / "a/00000.parquet").fingerprint.etag
+    etag = read_footer(out / "a/00000.parquet").fingerprint.etag
     assert etag is not None and '"' not in etag
     server.faults = Faults()
     assert score(remote_shards, out=out).n_done_before == 3
@@ -198,12 +198,12 @@ def test_local_workers_fetch_ahead_and_lose_nothing(
     for number in range(5):
         s3fs.S3FileSystem().put(f"{shards}/a/00000.tar", f"{folder}/in/c/{number}.tar")
     score(remote_shards, out=tmp_path / "calm")
-    config = ScoreConfig(
-        shards=(remote_shards,), out=location(f"{folder}/out"), detector=FAKE, workers=1
+    config = RunConfig(
+        shards=(remote_shards,), out=location(f"{folder}/out"), annotator=FAKE, workers=1
     )
     todo = plan(config)
     server.faults = Faults()
-    summary = execute(config, todo, LocalEngine(todo.placements))
+    summary = execute(config, todo, LocalEngine(todo.annotator, todo.placements))
     assert summary.exit_code == 0 and len(summary.reports) == 8
     heads = [r.path for r in server.faults.log if r.method == "HEAD" and r.path.endswith(".tar")]
     assert [heads.count(path) for path in set(heads)] == [2] * 8, "each was fetched once"

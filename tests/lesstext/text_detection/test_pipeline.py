@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from lesstext.annotators.base import Placement
+from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.one_shard import ScoreTask, score_shard
+from lesstext.engines.one_shard import Task, annotate_shard
 from lesstext.errors import DetectorError
 from lesstext.shards.specs import ShardSource
 from lesstext.text_detection.detectors.craft import CraftDetector
@@ -43,8 +45,9 @@ def process_helpers() -> Iterator[Helpers]:
 
 
 def rows(path: Path, out: Path, detector: Any, helpers: Helpers | None = None) -> Any:
-    task = ScoreTask(source=ShardSource("x", str(path)), out=out, force=True)
-    score_shard(task, detector, helpers=helpers)
+    options = TextArea()
+    task = Task(source=ShardSource("x", str(path)), out=out, annotator=options, force=True)
+    annotate_shard(task, TextAreaWorker(options, detector, helpers))
     return pq.read_table(out / "x.parquet").to_pylist()
 
 
@@ -112,11 +115,9 @@ def test_a_killed_helper_costs_a_restart_and_no_sample(
     shard: Path, tmp_path: Path, plugin: Plugin
 ) -> None:
     plugin("staged", "tests.lesstext.text_detection.staged_fake")
-    settings = DetectorSettings(
-        name="staged", helpers=1, options={"deadly": str(tmp_path / "killed")}
-    )
-    task = ScoreTask(source=ShardSource("x", str(shard)), out=tmp_path / "out")
-    (report,) = LocalEngine([settings]).run([task])
+    options = TextArea(detector="staged", options={"deadly": str(tmp_path / "killed")})
+    task = Task(source=ShardSource("x", str(shard)), out=tmp_path / "out", annotator=options)
+    (report,) = LocalEngine(options, [Placement(helpers=1)]).run([task])
     assert (tmp_path / "killed").exists()
     assert report.error is None and report.counts == {"decode_error": 15, "ok": 135}
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
-from lesstext.engines.whole_run import ScoreConfig
+from lesstext.engines.whole_run import RunConfig
 from lesstext.export import ExportConfig
 from lesstext.tables.selection import Rule, select
-from lesstext.text_detection.protocol import DetectorSettings
 from tests.train_clip.conftest import make_config, sample, write_shards, write_tar
 from tests.train_clip.runs import newest, rows
 from train_clip.config import ImageAugment, SourceConfig, TrainConfig
@@ -42,14 +42,14 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             number += 1
         write_tar(root / "in" / f"{shard:05d}.tar", members)
     write_tar(root / "in" / "00004.tar", sample("99999", 99, lettered(99)))  # nothing is kept
-    config = ScoreConfig(
+    config = RunConfig(
         shards=(str(root / "in"),),
         out=root / "scores",
-        detector=DetectorSettings(name="fake"),
+        annotator=TextArea(detector="fake"),
         device="cpu",
         workers=1,
     )
-    assert commands.score(config) == 0
+    assert commands.annotate(config) == 0
     keep = root / "keep.parquet"
     select(root / "scores", keep, Rule(max_text_area=0.01))
     exporting = ExportConfig(
@@ -121,15 +121,14 @@ def test_text_regions_are_hidden(scored: Path, tmp_path: Path) -> None:
 
 
 def test_scores_without_regions_cannot_hide_text(scored: Path, tmp_path: Path) -> None:
-    config = ScoreConfig(
+    config = RunConfig(
         shards=(str(scored / "in"),),
         out=tmp_path / "scores",
-        detector=DetectorSettings(name="fake"),
+        annotator=TextArea(detector="fake", regions=False),
         device="cpu",
         workers=1,
-        keep_regions=False,
     )
-    commands.score(config)
+    commands.annotate(config)
     source = SourceConfig(data=str(scored / "in"), scores=str(tmp_path / "scores"))
     masked = make_config("", sources=(source,), image=ImageAugment(text_mask="blur"))
     with pytest.raises(DataError, match="holds no regions"):

@@ -1,0 +1,1 @@
+"""What writes one table per shard: the contract, and its users."""
