@@ -177,6 +177,8 @@ def find_annotator(name: str) -> type[Annotator]:
         raise AnnotatorError(f"annotator {name!r} cannot be imported: {error}") from error
     if not (isinstance(annotator, type) and issubclass(annotator, Annotator)):
         raise AnnotatorError(f"annotator {name!r} is {annotator!r}, not a subclass of Annotator")
+    if annotator.name != name:
+        raise AnnotatorError(f"annotator {name!r} calls itself {annotator.name!r}")
     return annotator
 
 
