@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import base64
 import io
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lesstext.image_formats import refuse_large_file
 from lesstext.images import DEFAULT_MAX_PIXELS, Pixels, decode, resize
 from lesstext.shards.captions import read_caption
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.specs import ShardSource
 from lesstext.shards.tar_reading import Member, SampleEntry, split_name
+from lesstext.shards.tar_walk import (
+    BLOCK_BYTES,
+    TarMember,
+    padded,
+    parse_header,
+    spelled,
+    walk_tar,
+)
 from lesstext.storage.fetching import open_remote
 from lesstext.tables.table import Footer
 
 THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80
 _REMOTE_FAILURES_BEFORE_GIVING_UP = 3
-_BLOCK = tarfile.BLOCKSIZE
+_BLOCK = BLOCK_BYTES
 _BEFORE_IMAGE_BYTES = 64 * 1024
+_BEHIND_IMAGE_BYTES = 16 << 20
 _MAX_MEMBERS = 16
 
 
@@ -110,6 +119,7 @@ def _read_picture(file: BinaryIO, row: dict[str, Any], footer: Footer) -> Pictur
     if offset is None or size is None:
         return Picture(missing="the score table does not say where the image is")
     try:
+        refuse_large_file(size, max_pixels)
         file.seek(offset)
         decoded = decode(file.read(size), max_pixels=max_pixels, target_px=THUMBNAIL_PX)
         caption = _find_caption(file, row["key"], offset, size)
@@ -135,26 +145,22 @@ def _as_data_uri(pixels: Pixels) -> str:
 def _find_caption(file: BinaryIO, key: str, offset: int, size: int) -> str | None:
     """The caption of the sample whose image lies at `offset`, from the members next to it."""
     before = _members_before(file, key, offset)
-    entry = SampleEntry(key, before + _members_after(file, key, offset + _padded(size)))
+    entry = SampleEntry(key, before + _members_after(file, key, offset + padded(size)))
     try:
         return read_caption(file, entry)
-    except (UnicodeDecodeError, EOFError):
+    except (ValueError, EOFError):
         return None
 
 
 def _members_after(file: BinaryIO, key: str, start: int) -> list[Member]:
     """Members of this key from the header at `start` on, until another key begins."""
-    file.seek(start)
+    end = min(file.seek(0, io.SEEK_END), start + _BEHIND_IMAGE_BYTES)
     members: list[Member] = []
-    try:
-        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - does not own the file
-        while len(members) < _MAX_MEMBERS and (info := tar.next()) is not None:
-            member = _as_member(info, key, info.offset_data)
-            if member is None:
-                break
-            members.append(member)
-    except tarfile.TarError:
-        pass  # the end of a damaged shard: what was found so far is all there is
+    for found in walk_tar(file, end, start=start):
+        member = _as_member(found, key) if isinstance(found, TarMember) else None
+        if member is None or len(members) == _MAX_MEMBERS:
+            break
+        members.append(member)
     return members
 
 
@@ -170,30 +176,19 @@ def _members_before(file: BinaryIO, key: str, image_offset: int) -> list[Member]
     window = file.read(header_at - start)
     members: list[Member] = []
     for at in range(header_at - _BLOCK, start - 1, -_BLOCK):
-        info = _as_header(window[at - start : at - start + _BLOCK])
-        if info is None or at + _BLOCK + _padded(info.size) != header_at:
+        header = parse_header(window[at - start : at - start + _BLOCK])
+        if header is None or at + _BLOCK + padded(header.size) != header_at:
             continue
-        member = _as_member(info, key, at + _BLOCK)
-        if member is None:
+        member = _as_member(TarMember(header.name, at + _BLOCK, header.size), key)
+        if member is None or not header.is_file:
             break
         members.insert(0, member)
         header_at = at
     return members
 
 
-def _as_header(block: bytes) -> tarfile.TarInfo | None:
-    try:
-        return tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
-    except tarfile.HeaderError:
+def _as_member(found: TarMember, key: str) -> Member | None:
+    parts = split_name(found.name)
+    if parts is None or spelled(parts[0]) != key:
         return None
-
-
-def _as_member(info: tarfile.TarInfo, key: str, offset: int) -> Member | None:
-    parts = split_name(info.name)
-    if parts is None or parts[0] != key or not info.isreg():
-        return None
-    return Member(info.name, parts[1], offset, info.size)
-
-
-def _padded(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK
+    return Member(found.name, spelled(parts[1]), found.offset, found.size)

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
-from lesstext.shards.tar_reading import SampleEntry, read_member
+from lesstext.shards.tar_reading import Member, SampleEntry, read_member
 
 Fields = Mapping[str, Any]
+
+_MAX_TEXT_BYTES = 16 << 20
 
 
 def read_caption(file: BinaryIO, entry: SampleEntry) -> str | None:
@@ -30,11 +32,12 @@ def read_caption(file: BinaryIO, entry: SampleEntry) -> str | None:
 def caption_from(file: BinaryIO, entry: SampleEntry, fields: Fields) -> str | None:
     """The caption: of the `txt` member, else of the json fields; None where neither holds one.
 
-    Raises UnicodeDecodeError for a text that is not UTF-8, EOFError for one that is cut off.
+    Raises UnicodeDecodeError for a text that is not UTF-8, EOFError for one that is cut off, and
+    ValueError for one of more than 16 MiB.
     """
     text = entry.member("txt")
     if text is not None:
-        return read_member(file, text).decode("utf-8")
+        return _read_text(file, text).decode("utf-8")
     return next(iter(preferred_captions(fields)), None)
 
 
@@ -50,28 +53,63 @@ def preferred_captions(fields: Fields) -> list[str]:
 
 
 def captions_at(fields: Fields, field: str) -> list[str]:
-    """The texts at one json field, which holds a text or a list of them; often none."""
+    """The texts at one json field, which holds a text or a list of them; often none.
+
+    JSON can spell halves of surrogate pairs, which no text may hold; they become U+FFFD.
+    """
     found = fields.get(field)
     if isinstance(found, str):
-        return [found]
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+        return [_as_text(found)]
+    if not isinstance(found, list):
+        return []
+    return [_as_text(text) for text in found if isinstance(text, str)]
 
 
 def read_json(file: BinaryIO, entry: SampleEntry) -> dict[str, Any]:
-    """The fields of the sample's `json`; empty when there is none or it is cut off."""
+    """The fields of the sample's `json`; empty when there is none or it cannot be read."""
+    return read_fields(file, entry)[0]
+
+
+def read_fields(file: BinaryIO, entry: SampleEntry) -> tuple[dict[str, Any], str | None]:
+    """The fields of the sample's `json`, and why there are none though it has one."""
     member = entry.member("json")
     if member is None:
-        return {}
+        return {}, None
     try:
-        return parse_json(read_member(file, member))
-    except EOFError:
-        return {}
+        return _fields_of(_read_text(file, member))
+    except (EOFError, ValueError) as error:
+        return {}, str(error)
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
     """The fields of a `json` member; empty when it is not a JSON object."""
+    return _fields_of(data)[0]
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a JSON value is a string that holds no half of a surrogate pair."""
+    return isinstance(value, str) and _as_text(value) == value
+
+
+def _fields_of(data: bytes) -> tuple[dict[str, Any], str | None]:
     try:
         fields = json.loads(data)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
+    except ValueError as error:  # also what is not UTF-8, and numbers of thousands of digits
+        return {}, f"json cannot be read: {error}"
+    except RecursionError:
+        return {}, "json cannot be read: it is nested too deeply"
+    return (fields, None) if isinstance(fields, dict) else ({}, "json holds no object")
+
+
+def _as_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _read_text(file: BinaryIO, member: Member) -> bytes:
+    if member.size > _MAX_TEXT_BYTES:
+        raise ValueError(f"{member}: {member.size} bytes are too many for a text")
+    return read_member(file, member)

@@ -8,10 +8,12 @@ from typing import Any, BinaryIO
 from lesstext.errors import ImageError
 from lesstext.image_formats import refuse_large_file
 from lesstext.images import DecodedImage, decode
-from lesstext.shards.captions import caption_from, read_json
+from lesstext.shards.captions import caption_from, is_text, read_fields
 from lesstext.shards.tar_reading import SampleEntry, read_member
 
 Row = dict[str, Any]
+
+_MAX_NAMED = 20
 
 
 @dataclass(slots=True)
@@ -35,7 +37,8 @@ def open_sample(
     elif entry.cut:
         fail(sample.row, "decode_error", "the shard is cut off inside this sample")
     elif entry.image is None:
-        suffixes = ", ".join(m.suffix for m in entry.members)
+        suffixes = ", ".join(m.suffix for m in entry.members[:_MAX_NAMED])
+        suffixes += ", …" if len(entry.members) > _MAX_NAMED else ""
         fail(sample.row, "missing_image", f"no image among its members ({suffixes})")
     else:
         _read_image(file, entry, sample, max_pixels, target_px)
@@ -59,7 +62,7 @@ def _read_image(
         refuse_large_file(member.size, max_pixels)
         sample.image = decode(read_member(file, member), max_pixels=max_pixels, target_px=target_px)
     except ImageError as error:
-        fail(sample.row, error.status, f"{member.name}: {error}")
+        fail(sample.row, error.status, f"{member}: {error}")
     except EOFError as error:
         fail(sample.row, "decode_error", str(error))
     else:
@@ -68,14 +71,18 @@ def _read_image(
 
 def _read_texts(file: BinaryIO, entry: SampleEntry, sample: OpenSample) -> None:
     """Fill in `uid` and `caption_length`; a text that cannot be read becomes a note."""
-    fields = read_json(file, entry)
+    fields, why_none = read_fields(file, entry)
+    if why_none is not None:
+        sample.notes.append(why_none)
     uid = fields.get("uid")
-    sample.row["uid"] = uid if isinstance(uid, str) else None
+    sample.row["uid"] = uid if is_text(uid) else None
+    if isinstance(uid, str) and not is_text(uid):
+        sample.notes.append("uid is not valid Unicode")
     try:
         caption = caption_from(file, entry, fields)
     except UnicodeDecodeError as error:
         sample.notes.append(f"caption is not UTF-8 ({error.reason} at byte {error.start})")
-    except EOFError as error:
+    except (EOFError, ValueError) as error:
         sample.notes.append(str(error))
     else:
         sample.caption = caption

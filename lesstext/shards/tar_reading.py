@@ -6,27 +6,33 @@ name), but over the whole tar, so that interleaved members still meet in one sam
 
 from __future__ import annotations
 
-import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from lesstext.errors import ShardError
+from lesstext.shards.tar_walk import BLOCK_BYTES, Problem, TarMember, spelled, walk_tar
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-_END_MARKER_BYTES = 1024
-_BLOCK = 512
-_CUT_AT_BOUNDARY = "truncated at a member boundary: the end-of-archive marker is missing"
+_MAX_PROBLEMS = 20
+_MANY_MEMBERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a sample: its suffix (lower case, without the dot) and where its bytes lie."""
+    """One file of a sample: its suffix (lower case, without the dot) and where its bytes lie.
+
+    `name` is the tar's own, in which bytes that are not UTF-8 are surrogates; to be shown, it is
+    `spelled`, as keys and suffixes are.
+    """
 
     name: str
     suffix: str
     offset: int
     size: int
+
+    def __str__(self) -> str:
+        return spelled(self.name)
 
 
 @dataclass(slots=True)
@@ -92,12 +98,20 @@ def index_shard(path: Path, shard: str | None = None) -> ShardIndex:
     problems: list[str] = []
     try:
         with path.open("rb") as file:
-            _walk_archives(file, size, grouper, problems)
+            for found in walk_tar(file, size):
+                if isinstance(found, Problem):
+                    problems.append(found.text)
+                else:
+                    grouper.add(found)
     except OSError as error:
         raise ShardError(shard, f"cannot be read: {error}") from error
+    problems += grouper.problems()
+    n_more = len(problems) - _MAX_PROBLEMS
+    if n_more > 0:
+        problems[_MAX_PROBLEMS:] = [f"and {n_more} further problems"]
     if not grouper.samples and problems:
         raise ShardError(shard, "; ".join(problems))
-    return ShardIndex(grouper.samples, problems + grouper.problems())
+    return ShardIndex(grouper.samples, problems)
 
 
 def read_member(file: BinaryIO, member: Member) -> bytes:
@@ -105,7 +119,7 @@ def read_member(file: BinaryIO, member: Member) -> bytes:
     file.seek(member.offset)
     data = file.read(member.size)
     if len(data) < member.size:
-        raise EOFError(f"{member.name}: {len(data)} of {member.size} bytes, the shard is cut off")
+        raise EOFError(f"{member}: {len(data)} of {member.size} bytes, the shard is cut off")
     return data
 
 
@@ -113,7 +127,7 @@ def _size_of_tar(path: Path, shard: str) -> int:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(_BLOCK)
+            head = file.read(BLOCK_BYTES)
     except OSError as error:
         raise ShardError(shard, f"cannot be read: {error}") from error
     if size == 0:
@@ -123,109 +137,53 @@ def _size_of_tar(path: Path, shard: str) -> int:
     return size
 
 
-def _walk_archives(file: BinaryIO, size: int, grouper: _Grouper, problems: list[str]) -> None:
-    """Index the first archive and any that were concatenated behind it."""
-    start = 0
-    while True:
-        end, problem = _walk_archive(file, start, size, grouper)
-        if problem is not None:
-            problems.append(problem)
-        if problem is not None or (following := _next_archive(file, end, size)) is None:
-            return
-        problems.append(
-            f"concatenated: another archive starts at byte {following}; "
-            "webdataset stops reading at the first end marker"
-        )
-        start = following
-
-
-def _walk_archive(
-    file: BinaryIO, start: int, size: int, grouper: _Grouper
-) -> tuple[int, str | None]:
-    """Index one archive; returns the byte after its last member, and what is wrong with it."""
-    end = start
-    try:
-        file.seek(start)
-        if file.read(_BLOCK) == bytes(_BLOCK):  # an empty archive, which Python 3.10 refuses
-            return start, _check_end_marker(file, start, size)
-        file.seek(start)
-        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - does not own the file
-        while (info := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # else it would keep every header
-            end = tar.offset
-            if info.isreg():
-                grouper.add(info.name, info.offset_data, info.size)
-            if info.offset_data + info.size > size:
-                grouper.mark_cut()
-                return end, f"truncated inside member {info.name}"
-    except tarfile.TarError as error:
-        if end > size:
-            return end, _CUT_AT_BOUNDARY
-        return end, _explain(file, start, end, error)
-    return end, _check_end_marker(file, end, size)
-
-
-def _explain(file: BinaryIO, start: int, end: int, error: tarfile.TarError) -> str:
-    if end == start == 0:
-        file.seek(0)
-        return f"is not a tar archive (starts with {file.read(16)!r}): {error}"
-    return f"damaged after byte {end}: {error}"
-
-
-def _check_end_marker(file: BinaryIO, end: int, size: int) -> str | None:
-    """A whole archive ends in 1,024 zero bytes; one cut at a member boundary just stops."""
-    if size < end + _END_MARKER_BYTES:
-        return _CUT_AT_BOUNDARY
-    file.seek(end)
-    if any(file.read(_END_MARKER_BYTES)):
-        return f"damaged after byte {end}: neither a member nor an end-of-archive marker"
-    return None
-
-
-def _next_archive(file: BinaryIO, end: int, size: int) -> int | None:
-    """The offset of the next non-zero block at or after `end`, or None for padding only."""
-    position = end + _END_MARKER_BYTES
-    file.seek(position)
-    while position < size:
-        block = file.read(1 << 20)
-        stripped = block.lstrip(b"\0")
-        if stripped:
-            found = position + len(block) - len(stripped)
-            return found - (found - end) % _BLOCK
-        position += len(block)
-    return None
-
-
 class _Grouper:
     """Collects members into samples, in the order in which the samples first appear."""
 
     def __init__(self) -> None:
         self.samples: list[SampleEntry] = []
         self._latest: dict[str, SampleEntry] = {}
+        self._suffixes: dict[str, set[str]] = {}
         self._interleaved: set[str] = set()
+        self._cut: list[str] = []
         self._last: SampleEntry | None = None
 
-    def add(self, name: str, offset: int, size: int) -> None:
-        parts = split_name(name)
-        if parts is None:
-            return
-        key, suffix = parts
+    def add(self, found: TarMember) -> None:
+        parts = split_name(found.name)
+        if parts is not None:
+            key, suffix = spelled(parts[0]), spelled(parts[1])
+            self._last = self._sample_for(key, suffix)
+            self._last.members.append(Member(found.name, suffix, found.offset, found.size))
+        if found.is_cut:
+            self._cut.append(f"truncated inside member {spelled(found.name)}")
+            if parts is not None and self._last is not None:
+                self._last.cut = True
+
+    def _sample_for(self, key: str, suffix: str) -> SampleEntry:
+        """The sample that this member belongs to: the latest of its key, unless that has one."""
         entry = self._latest.get(key)
-        if entry is None or any(m.suffix == suffix for m in entry.members):
+        if entry is None or self._has(entry, suffix):
             entry = SampleEntry(key, duplicate=entry is not None)
             self.samples.append(entry)
             self._latest[key] = entry
+            self._suffixes.pop(key, None)
         elif entry is not self._last:
             self._interleaved.add(key)
-        entry.members.append(Member(name, suffix, offset, size))
-        self._last = entry
+        return entry
 
-    def mark_cut(self) -> None:
-        if self._last is not None:
-            self._last.cut = True
+    def _has(self, entry: SampleEntry, suffix: str) -> bool:
+        """Whether a sample holds a suffix already; a set is kept for those of many members."""
+        if len(entry.members) < _MANY_MEMBERS:
+            return any(member.suffix == suffix for member in entry.members)
+        if entry.key not in self._suffixes:
+            self._suffixes[entry.key] = {member.suffix for member in entry.members}
+        known = self._suffixes[entry.key]
+        is_known = suffix in known
+        known.add(suffix)
+        return is_known
 
     def problems(self) -> list[str]:
-        found = []
+        found = self._cut
         if self._interleaved:
             example = min(self._interleaved)
             found.append(
