@@ -1,3 +1,109 @@
 """Score, select and filter WebDataset shards by the share of each image that is text."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lesstext.exports import lazily
+
+if TYPE_CHECKING:
+    from lesstext.annotators.base import Annotator
+    from lesstext.annotators.text_area import TextArea
+    from lesstext.engines.whole_run import RunSummary
+    from lesstext.errors import (
+        AnnotatorError,
+        DetectorError,
+        ImageError,
+        LesstextError,
+        MissingFileError,
+        ShardError,
+        StorageError,
+        TableError,
+        UsageError,
+    )
+    from lesstext.export import ExportSummary
+    from lesstext.geometry import AreaRatios, area_ratios
+    from lesstext.images import DecodedImage, decode
+    from lesstext.report.page import write_report
+    from lesstext.shards.opening import open_samples
+    from lesstext.shards.samples import OpenSample
+    from lesstext.shards.specs import ShardSource, expand_specs
+    from lesstext.shards.tar_reading import ShardIndex, index_shard
+    from lesstext.storage.paths import location
+    from lesstext.tables.reading import read_tables
+    from lesstext.tables.selection import Counts, Rule, Selection, read_selection, select
+    from lesstext.text_detection.protocol import (
+        Detector,
+        DetectorSettings,
+        TextRegions,
+        load_detector,
+    )
+    from lesstext.verbs import annotate, export_shards, score
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Annotator",
+    "AnnotatorError",
+    "AreaRatios",
+    "Counts",
+    "DecodedImage",
+    "Detector",
+    "DetectorError",
+    "DetectorSettings",
+    "ExportSummary",
+    "ImageError",
+    "LesstextError",
+    "MissingFileError",
+    "OpenSample",
+    "Rule",
+    "RunSummary",
+    "Selection",
+    "ShardError",
+    "ShardIndex",
+    "ShardSource",
+    "StorageError",
+    "TableError",
+    "TextArea",
+    "TextRegions",
+    "UsageError",
+    "__version__",
+    "annotate",
+    "area_ratios",
+    "decode",
+    "expand_specs",
+    "export_shards",
+    "index_shard",
+    "load_detector",
+    "location",
+    "open_samples",
+    "read_selection",
+    "read_tables",
+    "score",
+    "select",
+    "write_report",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "lesstext.annotators.base": "Annotator",
+        "lesstext.annotators.text_area": "TextArea",
+        "lesstext.engines.whole_run": "RunSummary",
+        "lesstext.errors": "AnnotatorError DetectorError ImageError LesstextError "
+        "MissingFileError ShardError StorageError TableError UsageError",
+        "lesstext.export": "ExportSummary",
+        "lesstext.geometry": "AreaRatios area_ratios",
+        "lesstext.images": "DecodedImage decode",
+        "lesstext.report.page": "write_report",
+        "lesstext.shards.opening": "open_samples",
+        "lesstext.shards.samples": "OpenSample",
+        "lesstext.shards.specs": "ShardSource expand_specs",
+        "lesstext.shards.tar_reading": "ShardIndex index_shard",
+        "lesstext.storage.paths": "location",
+        "lesstext.tables.reading": "read_tables",
+        "lesstext.tables.selection": "Counts Rule Selection read_selection select",
+        "lesstext.text_detection.protocol": "Detector DetectorSettings TextRegions load_detector",
+        "lesstext.verbs": "annotate export_shards score",
+    },
+)

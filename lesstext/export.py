@@ -115,6 +115,8 @@ class ExportReport:
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
+    """What an export came to: reports of all shards that it was to write."""
+
     reports: list[ExportReport]
 
     @property

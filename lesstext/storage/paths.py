@@ -152,11 +152,13 @@ class RemotePath:
 Location = Path | RemotePath
 
 
-def location(text: str | Path) -> Location:
+def location(text: str | Location) -> Location:
     """A path as a user gives it: a URL of any fsspec file system, or a local path.
 
     Raises UsageError for a URL that cannot be written to or whose file system is not installed.
     """
+    if isinstance(text, RemotePath):
+        return text
     text = str(text)
     if not _URL.match(text):
         return Path(text)

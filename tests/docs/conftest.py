@@ -21,14 +21,22 @@ from tests.module_graph import ROOT
 # reads the text from the pixels; a training by two steps. What needs published weights is not run.
 SUBSTITUTES = {
     'load_detector("craft")': 'load_detector("fake")',
+    'detector="craft"': 'detector="fake"',
     "attr-builder evaluate": "true attr-builder evaluate",
     "--steps 300": "--steps 2",
     "--batch-size 64": "--batch-size 4",
 }
 DETECTING = ("score", "filter", "detect")
 
+ENTRY_POINTS = """
+[lesstext.detectors]
+mine = my_detector
+
+[lesstext.annotators]
+sharpness = my_annotator:Sharpness
+"""
+
 RunScript = Callable[[str, str], str]
-Install = Callable[[str, str], None]
 
 
 @pytest.fixture
@@ -51,11 +59,23 @@ def playground(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def install_examples(site: Path) -> Path:
+    """What a package with the examples as modules would install into the folder `site`."""
+    described = site / "example-1.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text("Name: example\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text(ENTRY_POINTS)
+    for example in (ROOT / "docs" / "examples").glob("*.py"):
+        shutil.copy(example, site / f"my_{example.name}")
+    return site
+
+
 @pytest.fixture
 def run_script(playground: Path) -> RunScript:
     """Run a script of bash or python in the playground; its output, or an assertion error."""
     programs = playground / ".programs"
     programs.mkdir()
+    site = install_examples(playground / ".site")
     for name, module in (
         ("lesstext", "lesstext"),
         ("attr-builder", "attr_builder.cli"),
@@ -65,7 +85,7 @@ def run_script(playground: Path) -> RunScript:
     environment = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(playground / ".site"), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
         "LESSTEXT_DATA": str(playground),
         "XDG_CACHE_HOME": str(playground / ".cache"),
     }
@@ -87,22 +107,6 @@ def run_script(playground: Path) -> RunScript:
         return done.stdout
 
     return run
-
-
-@pytest.fixture
-def install_example(playground: Path) -> Install:
-    """Install a file of docs/examples, as a package of one's own that names it would be."""
-
-    def install(name: str, group: str) -> None:
-        described = playground / ".site" / "example-1.0.dist-info"
-        described.mkdir(parents=True)
-        shutil.copy(
-            ROOT / "docs" / "examples" / f"{name}.py", playground / ".site" / f"my_{name}.py"
-        )
-        (described / "METADATA").write_text("Name: example\nVersion: 1.0\n")
-        (described / "entry_points.txt").write_text(f"[{group}]\nmine = my_{name}\n")
-
-    return install
 
 
 def _write_program(path: Path, module: str) -> None:

@@ -1,0 +1,94 @@
+"""What the commands do, as plain calls: for notebooks and for scripts of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from lesstext.annotators.base import Annotator
+from lesstext.annotators.text_area import TextArea
+from lesstext.engines import engine_for
+from lesstext.engines.one_shard import ShardReport
+from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
+from lesstext.export import ExportConfig, ExportSummary, export
+from lesstext.storage.paths import Location, location
+
+
+def annotate(
+    shards: str | Sequence[str],
+    out: Location | str,
+    annotator: Annotator,
+    *,
+    inputs: Mapping[str, Location | str] | None = None,
+    engine: str = "local",
+    device: str = "auto",
+    workers: int | None = None,
+    limit: int | None = None,
+    on_report: Callable[[ShardReport], None] | None = None,
+) -> RunSummary:
+    """Write the tables of `annotator` that are missing in `out`, one per shard.
+
+    `shards` are specs as the command line takes them, `inputs` the table folders of other
+    annotators by name; `limit` takes only the first shards. `on_report` hears of each shard as it
+    is finished. With a local engine the calling script needs `if __name__ == "__main__":`, for
+    its workers are processes that import it. Raises UsageError and AnnotatorError; shards that
+    fail are in the summary.
+    """
+    config = RunConfig(
+        shards=_specs(shards),
+        out=location(out),
+        annotator=annotator,
+        inputs={name: location(folder) for name, folder in (inputs or {}).items()},
+        engine=engine,
+        device=device,
+        workers=workers,
+        limit=limit,
+    )
+    todo = plan(config)
+    runs_on = engine_for(config.engine, todo.annotator, todo.placements, todo.annotator_id)
+    return execute(config, todo, runs_on, on_report)
+
+
+def score(
+    shards: str | Sequence[str],
+    out: Location | str,
+    options: TextArea | None = None,
+    *,
+    engine: str = "local",
+    device: str = "auto",
+    workers: int | None = None,
+    limit: int | None = None,
+) -> RunSummary:
+    """Write the missing score tables of shards: `annotate` with the text-area annotator."""
+    annotator = options or TextArea()
+    return annotate(
+        shards, out, annotator, engine=engine, device=device, workers=workers, limit=limit
+    )
+
+
+def export_shards(
+    shards: str | Sequence[str],
+    selection: Location | str,
+    out: Location | str,
+    *,
+    samples_per_shard: int | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+) -> ExportSummary:
+    """Write the kept samples' files, byte for byte, in order; shards that fail are in the summary.
+
+    Raises UsageError, and TableError where shards have changed since they were annotated.
+    """
+    return export(
+        ExportConfig(
+            shards=_specs(shards),
+            selection=location(selection),
+            out=location(out),
+            samples_per_shard=samples_per_shard,
+            engine=engine,
+            workers=workers,
+        )
+    )
+
+
+def _specs(shards: str | Sequence[str]) -> tuple[str, ...]:
+    return (shards,) if isinstance(shards, str) else tuple(shards)
