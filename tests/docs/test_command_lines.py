@@ -12,6 +12,7 @@ import attr_builder.cli
 import lesstext.cli.app
 import train_clip.cli
 from tests.docs.blocks import COMMANDS, PAGES, command_lines, mentions
+from tests.docs.conftest import install_examples
 
 APPS = (lesstext.cli.app.app, attr_builder.cli.app, train_clip.cli.app)
 TREES: dict[str, Any] = {
@@ -19,13 +20,23 @@ TREES: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples of the page on extending, which its command lines name."""
+    monkeypatch.syspath_prepend(str(install_examples(tmp_path / "site")))
+
+
 def parse(words: list[str], *, complete: bool = True) -> None:
     """Parse a command line as the command would, and run nothing; raises what it would raise."""
-    command, verb, *rest = words
-    if verb == "--help":
-        return
+    tree, rest = TREES[words[0]], words[1:]
+    context = tree.context_class(tree, info_name=words[0])
     try:
-        TREES[command].commands[verb].make_context(verb, rest)
+        while hasattr(tree, "get_command") and rest and rest[0] != "--help":
+            verb, *rest = rest
+            tree = tree.get_command(context, verb)
+            assert tree is not None, f"no command {verb}"
+        if rest != ["--help"]:
+            tree.make_context(words[0], rest)
     except Exception as error:
         if complete or type(error).__name__ != "MissingParameter":
             raise AssertionError(f"{' '.join(words)}: {error}") from error

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.docs.conftest import Install, RunScript
+from tests.docs.conftest import RunScript
 from tests.lesstext.builders import encoded, sample, write_tar
 from tests.module_graph import ROOT
 
@@ -35,11 +35,8 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def test_the_example_detector_writes_tables(
-    playground: Path, run_script: RunScript, install_example: Install
-) -> None:
+def test_the_example_detector_writes_tables(playground: Path, run_script: RunScript) -> None:
     """Stripes of black and white are its text: the upper 30 of 100 rows."""
-    install_example("detector", "lesstext.detectors")
     pixels = np.full((100, 40, 3), 90, dtype=np.uint8)
     pixels[:30, ::2] = 255
     pixels[:30, 1::2] = 0
