@@ -10,16 +10,16 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lesstext.engines import ENGINES
 from lesstext.engines.devices import n_cores
 from lesstext.errors import LesstextError, ShardError, UsageError
+from lesstext.processes import worker_pool
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.shards.specs import (
     SHARD_SUFFIX,
@@ -303,8 +303,7 @@ def _run(tasks: Sequence[ExportTask], config: ExportConfig) -> Iterator[ExportRe
     if workers == 1 or len(tasks) <= 1:
         yield from map(_run_task, tasks)
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    with worker_pool(min(workers, len(tasks))) as pool:
         futures = {pool.submit(_run_task, task): task for task in tasks}
         for future in as_completed(futures):
             try:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 _PARENT_CHECK_S = 1.0
 
@@ -19,6 +24,38 @@ def settle_in(parent: int, threads: int = 1) -> None:
     threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@contextmanager
+def worker_pool(
+    n_workers: int, start: Callable[..., object] | None = None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of new processes, each begun with `start(*arguments)`.
+
+    An exception inside the block (Ctrl-C, say) ends them and what they were at; nothing is waited
+    for. Whoever writes in them must do so atomically.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        n_workers,
+        multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(os.getpid(), start, arguments),
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(parent: int, start: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:
+    settle_in(parent)
+    if start is not None:
+        start(*arguments)
 
 
 def _die_with_parent(parent: int) -> None:

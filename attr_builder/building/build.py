@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from attr_builder.errors import RowError, SetError, UsageError
 from attr_builder.labelled_images.classes import ClassList, write_class_list
 from attr_builder.labelled_images.sources import Source
 from lesstext.errors import ImageError
+from lesstext.processes import worker_pool
 from lesstext.shards.specs import refuse_overlap
 from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
 
@@ -83,17 +83,25 @@ def run_build(build: Build, *, n_workers: int = 1, on_chunk: OnChunk | None = No
     refuse_overlap(build.out, build.source.location)
     check_enough_classes(build.painter.recipe, build.painter.attack_map, build.source.classes)
     _claim(build)
-    if not (build.out / PARQUET_NAME).exists():
-        pending = [chunk for chunk in range(build.n_chunks) if not _is_done(build, chunk)]
-        there = len(build.source) - sum(len(build.rows_of(chunk)) for chunk in pending)
-        if on_chunk is not None:
-            on_chunk(0, there)
-        for done in _run_chunks(build, pending, n_workers):
-            if on_chunk is not None:
-                on_chunk(done, there)
-    elif on_chunk is not None:
-        on_chunk(0, len(build.source))
+    tell = on_chunk or (lambda n_new, n_before: None)
+    if (build.out / PARQUET_NAME).exists():
+        tell(0, len(build.source))
+        return _finish(build)
+    try:
+        _build_missing(build, n_workers, tell)
+    except BaseException:  # Ctrl-C, a full disk: nothing half-written stays behind
+        remove_leftovers(build.out)
+        raise
     return _finish(build)
+
+
+def _build_missing(build: Build, n_workers: int, tell: OnChunk) -> None:
+    pending = [chunk for chunk in range(build.n_chunks) if not _is_done(build, chunk)]
+    there = len(build.source) - sum(len(build.rows_of(chunk)) for chunk in pending)
+    tell(0, there)
+    with closing(_run_chunks(build, pending, n_workers)) as chunks:
+        for n_done in chunks:
+            tell(n_done, there)
 
 
 def build_chunk(build: Build, chunk: int) -> int:
@@ -247,16 +255,13 @@ def _read_part(build: Build, chunk: int) -> Iterator[Row]:
         yield from map(Row.from_json, file)
 
 
-def _run_chunks(build: Build, pending: list[int], n_workers: int) -> Iterator[int]:
+def _run_chunks(build: Build, pending: list[int], n_workers: int) -> Generator[int, None, None]:
     """Yield the number of images of each chunk as it is done."""
     if n_workers <= 1 or len(pending) <= 1:
         _use_one_thread()
         yield from (build_chunk(build, chunk) for chunk in pending)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(n_workers, len(pending)), context, initializer=_start_worker, initargs=(build,)
-    ) as pool:
+    with worker_pool(min(n_workers, len(pending)), _start_worker, build) as pool:
         futures: list[Future[int]] = [pool.submit(_work, chunk) for chunk in pending]
         try:
             for future in as_completed(futures):
@@ -266,8 +271,6 @@ def _run_chunks(build: Build, pending: list[int], n_workers: int) -> Iterator[in
                 "a worker process died (killed, or out of memory); the same command goes on from "
                 "where it stopped"
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 _worker_build: Build | None = None
@@ -276,7 +279,6 @@ _worker_build: Build | None = None
 def _start_worker(build: Build) -> None:
     global _worker_build
     _worker_build = build
-    _use_one_thread()
 
 
 def _use_one_thread() -> None:

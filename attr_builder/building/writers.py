@@ -11,13 +11,14 @@ import json
 import os
 import tarfile
 from collections import Counter
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from attr_builder.drawing.presets import Variant
 from attr_builder.labelled_images.classes import ClassList
-from lesstext.storage.files import atomic_path, write_text
+from lesstext.storage.files import PARTIAL_SUFFIX, atomic_path, write_text
+from lesstext.storage.owners import name_tag
 
 Format = Literal["imagefolder", "webdataset", "parquet"]
 FORMATS: tuple[Format, ...] = ("imagefolder", "webdataset", "parquet")
@@ -37,7 +38,7 @@ class ImageFolderWriter(Writer):
     def __init__(self, out: Path) -> None:
         self._out = out
         self._folders: set[str] = set()
-        self._pid = os.getpid()
+        self._tag = name_tag()
 
     def add(self, variant: Variant, name: str, label: int, data: bytes, suffix: str) -> str:
         relative = f"{variant}/val/{name}{suffix}"
@@ -46,10 +47,15 @@ class ImageFolderWriter(Writer):
         if folder not in self._folders:
             os.makedirs(folder, exist_ok=True)
             self._folders.add(folder)
-        partial = f"{folder}/.{base}.{self._pid}.partial"
-        with open(partial, "wb") as file:
-            file.write(data)
-        os.replace(partial, target)
+        partial = f"{folder}/.{base}.{self._tag}{PARTIAL_SUFFIX}"
+        try:
+            with open(partial, "wb") as file:
+                file.write(data)
+            os.replace(partial, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise
         return relative
 
     def __exit__(self, *_: object) -> None:
