@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    name="attr-builder",
-    help="Build ImageNet-Attr, a typographically attacked twin of a classification set, check it, "
+from lesstext.console import new_command, run
+
+app = new_command(
+    "attr-builder",
+    "Build ImageNet-Attr, a typographically attacked twin of a classification set, check it, "
     "and measure CLIP models on it.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
 )
 
 Classes = Annotated[
@@ -227,17 +224,8 @@ def evaluate(
 
 
 def main() -> None:
-    """Entry point: errors that we raise on purpose become one line and an exit code."""
-    from lesstext.errors import LesstextError, UsageError
-
-    try:
-        app(standalone_mode=True)
-    except LesstextError as error:
-        print(f"attr-builder: error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        print("attr-builder: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    """Entry point."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attr_builder.building.writers import FORMATS, Format
 from attr_builder.drawing.presets import Recipe, make_recipe
 from attr_builder.errors import UsageError
+from lesstext.console import progress
 
 if TYPE_CHECKING:
     from attr_builder.drawing.attacks import AttackMap
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from attr_builder.evaluation.evaluate import EvaluateConfig
     from attr_builder.labelled_images.classes import ClassList
 
-Progress = Callable[[int, int], None]
 _RENDER_OPTIONS = (
     "placement",
     "size",
@@ -78,8 +76,12 @@ def build(request: BuildRequest) -> int:
         chunk_size=request.chunk_size,
     )
     _print_plan(plan.source.kind, len(source), source.n_ignored, font)
-    with progress("building", len(source), "images") as advance:
-        statistics = run_build(plan, n_workers=request.workers, on_chunk=advance)
+    with progress("building", len(source), "images") as shown:
+        statistics = run_build(
+            plan,
+            n_workers=request.workers,
+            on_chunk=lambda n, n_before: shown.advance(n, n_before=n_before),
+        )
     print(statistics.as_table())
     print(f"set: {request.out}")
     if statistics.n_failed:
@@ -135,8 +137,8 @@ def evaluate(config: EvaluateConfig, out: Path | None) -> int:
 
     sets = open_sets(config)
     n_images = sum(len(opened.images.items) for opened in sets.values())
-    with progress("evaluating", n_images, "images") as advance:
-        evaluation = run_evaluation(config, sets, on_batch=lambda n: advance(n, 0))
+    with progress("evaluating", n_images, "images") as shown:
+        evaluation = run_evaluation(config, sets, on_batch=shown.advance)
     print(as_markdown(evaluation))
     if out is not None:
         write_results(evaluation, out)
@@ -164,50 +166,6 @@ def parse_formats(text: str) -> tuple[Format, ...]:
         if name not in FORMATS:
             raise UsageError(f"--format: expected some of {','.join(FORMATS)}, got {name!r}")
     return cast("tuple[Format, ...]", names)
-
-
-@contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Progress]:
-    """Yields advance(n more, n that were there before): a live bar on a terminal, else lines."""
-    if sys.stderr.isatty():
-        with _live_progress(what, total) as advance:
-            yield advance
-    else:
-        yield _PlainProgress(what, total, unit)
-
-
-class _PlainProgress:
-    """One line per step, at most one each 5 s, and the last."""
-
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self._what, self._total, self._unit = what, total, unit
-        self._n_new, self._start, self._said = 0, time.monotonic(), 0.0
-
-    def __call__(self, n_new: int, n_before: int) -> None:
-        self._n_new += n_new
-        done, now = self._n_new + n_before, time.monotonic()
-        if n_new == 0 and n_before:
-            print(f"{n_before} of {self._total} {self._unit} done before", file=sys.stderr)
-        elif n_new and (now - self._said >= 5 or done >= self._total):
-            self._said = now
-            rate = self._n_new / max(now - self._start, 1e-6)
-            print(f"{self._what}: {done}/{self._total} {self._unit}, {rate:.1f}/s", file=sys.stderr)
-
-
-@contextmanager
-def _live_progress(what: str, total: int) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
-
-        def advance(n_new: int, n_before: int) -> None:
-            bar.advance(task, n_new if n_new else n_before)
-
-        yield advance
 
 
 def _print_plan(kind: str, n_images: int, n_ignored: int, font: FontFile) -> None:

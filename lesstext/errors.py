@@ -15,12 +15,19 @@ FailureStatus = Literal[
 ]
 
 
+EXIT_INTERRUPTED = 130
+
+
 class LesstextError(Exception):
     """Base of all errors below; catching it never hides a programming mistake."""
 
+    exit_code = 1
+
 
 class UsageError(LesstextError):
-    """The command was asked for something it cannot mean or must not do (exit code 2)."""
+    """The command was asked for something it cannot mean or must not do."""
+
+    exit_code = 2
 
 
 class ShardError(LesstextError):

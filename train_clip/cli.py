@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lesstext.errors import LesstextError, UsageError
+from lesstext.console import new_command, run
+from lesstext.errors import UsageError
 
 if TYPE_CHECKING:
     from train_clip.config import SourceConfig
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Train CLIP for a fixed number of steps, and compare runs that differ in data only.",
+app = new_command(
+    "train-clip",
+    "Train CLIP for a fixed number of steps, and compare runs that differ in data only.",
 )
 
 
 def main() -> None:
-    """Entry point: errors that we raise on purpose become one line and an exit code."""
-    handler = _Stderr()
-    handler.addFilter(_is_ours)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    try:
-        app()
-    except (LesstextError, OSError) as error:
-        print(f"train-clip: error: {error}", file=sys.stderr, flush=True)
-        sys.exit(_exit_code(error))
-
-
-class _Stderr(logging.Handler):
-    """Log to what stderr is at the time, so that lines appear above a live line."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Leave out what open_clip and others tell through the root logger below an error."""
-    ours = record.name.startswith(("train_clip", "attr_builder", "lesstext"))
-    return ours or (record.levelno >= logging.WARNING and "open_clip" not in record.pathname)
-
-
-def _exit_code(error: Exception) -> int:
-    from train_clip.errors import Interrupted
-
-    if isinstance(error, Interrupted):
-        return 128 + signal.SIGTERM
-    return 2 if isinstance(error, UsageError) else 1
+    """Entry point."""
+    run(app, verbose=True)
 
 
 _DATA = "Shards: folder, glob, brace list, `::` list, @file or URL; repeat for several sources."

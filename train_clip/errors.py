@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from lesstext.errors import LesstextError, UsageError
+from lesstext.errors import EXIT_INTERRUPTED, LesstextError, UsageError
 
 
 class ConfigError(UsageError):
-    """The run was asked for something it cannot mean (exit code 2)."""
+    """The run was asked for something it cannot mean."""
 
 
 class TrainError(LesstextError):
-    """A run that started cannot go on; the last checkpoint is still good (exit code 1)."""
+    """A run that started cannot go on; the last checkpoint is still good."""
 
 
 class DataError(TrainError):
@@ -31,3 +31,5 @@ class CheckpointError(TrainError):
 
 class Interrupted(TrainError):
     """The run was told to stop (SIGTERM or SIGINT) and saved its place first."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -12,7 +12,7 @@ from lesstext.annotators.base import Annotator
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
 from lesstext.cli.options import DryRun, Inputs, Shards, Slice, Verbose
-from lesstext.cli.terminal import set_up_logging
+from lesstext.console import set_up_logging
 from lesstext.dataclass_options import build, parameters, with_parameters
 from lesstext.engines.whole_run import RunConfig
 from lesstext.errors import UsageError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +10,9 @@ import typer
 
 from lesstext.cli.lazy import AnnotatorGroup, made_by
 from lesstext.cli.options import AllowPipe, Engine, Force, MaxTextArea, Seed, Shards
+from lesstext.console import new_command, run
 
-app = typer.Typer(
-    name="lesstext",
-    help="Find and remove text-dominated images from WebDataset shards.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+app = new_command("lesstext", "Find and remove text-dominated images from WebDataset shards.")
 
 
 def _score() -> Callable[..., None]:
@@ -239,11 +232,5 @@ def verify(
 
 
 def main() -> None:
-    """Entry point: errors that are not our mistakes become one line and an exit code."""
-    from lesstext.errors import LesstextError, UsageError
-
-    try:
-        app()
-    except (LesstextError, OSError) as error:  # an OSError: a full disk, a folder taken away
-        print(f"lesstext: error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+    """Entry point."""
+    run(app)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import typer
+from collections.abc import Sequence
 
 from lesstext.cli.estimate import measure
 from lesstext.cli.terminal import print_plan, print_selection, print_summary, watching
@@ -20,17 +16,6 @@ from lesstext.storage.paths import Location
 from lesstext.tables.selection import Rule, select
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command with exit code 130 and a word on how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("lesstext: interrupted; run the same command again to go on", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-@_interruptible()
 def annotate(config: RunConfig) -> int:
     """Write the missing tables."""
     return _annotate(config, plan(config)).exit_code
@@ -44,7 +29,6 @@ def estimate(config: RunConfig) -> int:
     return 0
 
 
-@_interruptible()
 def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -> int:
     """Write the filtered shards of a selection."""
     summary = run_export(config, sources)
@@ -55,7 +39,6 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     return 1 if summary.failed else 0
 
 
-@_interruptible()
 def filter_shards(
     config: RunConfig, rule: Rule, out: Location, samples_per_shard: int | None
 ) -> int:

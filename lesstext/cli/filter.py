@@ -11,7 +11,7 @@ from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
 from lesstext.cli.annotate import annotator_parameters, run_config, run_parameters
 from lesstext.cli.options import DryRun, Shards, Verbose
-from lesstext.cli.terminal import set_up_logging
+from lesstext.console import set_up_logging
 from lesstext.dataclass_options import with_parameters
 from lesstext.storage.paths import location
 from lesstext.tables.selection import Rule

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
+from lesstext.console import Progress, progress
 from lesstext.engines.one_shard import ShardReport
 from lesstext.engines.whole_run import Plan, RunSummary
 from lesstext.tables.selection import Selection
@@ -17,77 +14,27 @@ from lesstext.tables.selection import Selection
 _MAX_NAMES = 20
 
 
-class Watcher(Protocol):
+class Watcher:
     """Hears of samples and shards as they are finished."""
 
-    def samples(self, shard: str, n: int) -> None: ...
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._seconds: Counter[str] = Counter()
 
-    def report(self, report: ShardReport) -> None: ...
+    def samples(self, shard: str, n: int) -> None:
+        self._progress.work(n)
 
-
-def set_up_logging(verbose: bool) -> None:
-    """Log to stderr: warnings, or with `verbose` also what was wrong with each sample."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(message)s",
-    )
+    def report(self, report: ShardReport) -> None:
+        self._seconds.update(report.seconds)
+        bad = report.error is not None or bool(report.problems)
+        self._progress.advance(line=describe(report), note=_busy(self._seconds), bad=bad)
 
 
 @contextmanager
 def watching(n_shards: int) -> Iterator[Watcher]:
-    """A live line when stderr is a terminal, one plain line per shard otherwise."""
-    if sys.stderr.isatty():
-        with _LiveWatcher(n_shards) as live:
-            yield live
-    else:
-        yield _PlainWatcher(n_shards)
-
-
-class _PlainWatcher:
-    def __init__(self, n_shards: int) -> None:
-        self._n_shards, self._n_done = n_shards, 0
-
-    def samples(self, shard: str, n: int) -> None:
-        pass
-
-    def report(self, report: ShardReport) -> None:
-        self._n_done += 1
-        print(f"[{self._n_done}/{self._n_shards}] {describe(report)}", file=sys.stderr)
-
-
-class _LiveWatcher:
-    def __init__(self, n_shards: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
-
-        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"))
-        rate = TextColumn("{task.fields[rate]:.1f} images/s")
-        busy = TextColumn("{task.fields[busy]}")
-        from rich.console import Console
-
-        self._progress = Progress(*columns, rate, Remaining(), busy, console=Console(stderr=True))
-        self._task = self._progress.add_task("", total=n_shards, rate=0.0, busy="")
-        self._n_samples, self._start = 0, time.monotonic()
-        self._reports: list[ShardReport] = []
-
-    def __enter__(self) -> _LiveWatcher:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._progress.stop()
-
-    def samples(self, shard: str, n: int) -> None:
-        self._n_samples += n
-        elapsed = max(time.monotonic() - self._start, 1e-6)
-        self._progress.update(self._task, rate=self._n_samples / elapsed)
-
-    def report(self, report: ShardReport) -> None:
-        self._reports.append(report)
-        self._progress.update(self._task, advance=1, busy=busy_stages(self._reports))
-        if report.error is not None or report.problems:
-            self._progress.console.print(describe(report), markup=False, highlight=False)
+    """Show how the scoring of shards goes on."""
+    with progress("scoring", n_shards, "shards", rated="images") as shown:
+        yield Watcher(shown)
 
 
 def describe(report: ShardReport) -> str:
@@ -107,10 +54,13 @@ def busy_stages(reports: Sequence[ShardReport]) -> str:
     seconds: Counter[str] = Counter()
     for report in reports:
         seconds.update(report.seconds)
-    total = seconds.pop("total", 0.0)
-    if not total:
-        return ""
-    return ", ".join(f"{stage} {spent / total:.0%}" for stage, spent in seconds.most_common())
+    return _busy(seconds)
+
+
+def _busy(seconds: Counter[str]) -> str:
+    stages = [stage for stage in seconds.most_common() if stage[0] != "total"]
+    total = seconds["total"]
+    return ", ".join(f"{stage} {spent / total:.0%}" for stage, spent in stages) if total else ""
 
 
 def print_plan(plan: Plan) -> None:

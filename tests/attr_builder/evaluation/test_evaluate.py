@@ -99,7 +99,7 @@ def test_wrong_use_exits_with_2_and_one_line(
     model = ("--model", "ViT-B-16", "--pretrained", "x")
     for arguments, message in (
         (("build", tmp_path / "nowhere", "--out", tmp_path / "o"), "no such folder"),
-        (("build", photos, "--out", photos / "val" / "x"), "lies inside the source"),
+        (("build", photos, "--out", photos / "val" / "x"), "lies inside the input folder"),
         (("build", photos, "--out", tmp_path / "o", "--preset", "bold"), "no preset 'bold'"),
         (("build", photos, "--out", tmp_path / "o", "--strategy", "map"), "takes a file"),
         (("build", photos, "--out", tmp_path / "o", "--format", "zip"), "got 'zip'"),

@@ -1,0 +1,234 @@
+"""What all three commands share: how they end, what they log, and how they show progress.
+
+Exit codes: 0 all good, 1 something failed, 2 wrong use, 130 interrupted. Results go to stdout;
+errors, logs and progress to stderr, an error as one line without a traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from lesstext.errors import EXIT_INTERRUPTED, LesstextError
+
+_PACKAGES = ("lesstext", "attr_builder", "train_clip")
+_PLAIN_LINE_EVERY_S = 60.0
+
+
+def new_command(name: str, help: str) -> typer.Typer:
+    """An empty command whose subcommands all end as this module says."""
+    return typer.Typer(
+        name=name,
+        cls=_Subcommands,
+        help=help,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+
+
+def run(command: typer.Typer, *, verbose: bool = False) -> None:
+    """Run a command of `new_command` with the arguments of this process, and exit."""
+    set_up_logging(verbose)
+    try:
+        command()
+    finally:
+        _flush(sys.stderr)
+
+
+class _Subcommands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        with _ending_well(self.name or str(ctx.info_name)):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _ending_well(name: str) -> Iterator[None]:
+    """Turn errors that are no mistakes of ours into one line and an exit code."""
+    try:
+        try:
+            yield
+        finally:
+            _flush_stdout()
+    except KeyboardInterrupt:
+        _end(name, "interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+    except LesstextError as error:
+        word = "interrupted" if error.exit_code == EXIT_INTERRUPTED else "error"
+        _end(name, f"{word}: {error}", error.exit_code)
+    except OSError as error:  # a full disk, a folder taken away
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            raise typer.Exit(1) from None
+        _end(name, f"error: {error}", 1)
+
+
+def _flush_stdout() -> None:
+    """Meet what is wrong with stdout here, not in the interpreter's last moments.
+
+    A reader that went away (`| head`) ends the command without a word.
+    """
+    error = _flush(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        raise typer.Exit(1) from None
+    if error is not None:
+        raise error
+
+
+def _flush(stream: TextIO) -> OSError | None:
+    """Write out what is buffered; where that cannot be, nothing of this stream ever is again."""
+    try:
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+def _reader_is_gone() -> bool:
+    with suppress(OSError, ValueError):  # stdout may be no file, or closed
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
+
+
+def _end(name: str, text: str, exit_code: int) -> NoReturn:
+    say(f"{name}: {text}")
+    raise typer.Exit(exit_code) from None
+
+
+def say(line: str) -> None:
+    """Print to what stderr is at the time (above a live line); a lost terminal stops no work."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Log warnings to stderr, or with `verbose` also what else our packages have to tell."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
+    if not any(isinstance(handler, _Stderr) for handler in root.handlers):
+        root.addHandler(_Stderr())
+
+
+class _Stderr(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(_is_worth_telling)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
+        say(f"{level}{self.format(record)}")
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Leave out what open_clip and others tell through the root logger."""
+    ours = record.name.partition(".")[0] in _PACKAGES
+    return ours or (record.levelno >= logging.WARNING and "open_clip" not in record.pathname)
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str, *, rated: str | None = None) -> Iterator[Progress]:
+    """A live line when stderr is a terminal, plain lines otherwise.
+
+    Progress counts `unit`; its speed is that of `rated`, told by `Progress.work`, where given.
+    """
+    if not sys.stderr.isatty():
+        yield Progress(what, total, unit, rated)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    status = TextColumn("{task.fields[status]}", markup=False)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), status)
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        yield _LiveProgress(what, total, unit, rated, bar)
+
+
+class Progress:
+    """Hears of what is finished; tells it with rate and time left, one line each or one a minute.
+
+    What was finished before counts, but says nothing about the speed.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, rated: str | None = None) -> None:
+        self._what, self._total, self._unit, self._rated = what, total, unit, rated
+        self._n_new = self._n_before = self._n_worked = 0
+        self._start = self._said = time.monotonic()
+
+    def advance(
+        self, n: int = 1, *, n_before: int = 0, line: str = "", note: str = "", bad: bool = False
+    ) -> None:
+        """`n` more are finished, beside all `n_before` that were before; `line` says what.
+
+        A live line gives way to `line` only where it is `bad`, and shows `note` beside the rate.
+        """
+        self._n_new, self._n_before = self._n_new + n, n_before
+        if not n and n_before:
+            say(f"{n_before} of {self._total} {self._unit} done before")
+        self._show(line, note, bad)
+
+    def work(self, n: int) -> None:
+        """`n` more of what the rate counts are done."""
+        self._n_worked += n
+
+    @property
+    def _n_done(self) -> int:
+        return self._n_new + self._n_before
+
+    def _show(self, line: str, note: str, bad: bool) -> None:
+        now = time.monotonic()
+        if line:
+            say(f"[{self._n_done}/{self._total}] {line} ({self._rate()})")
+        elif self._n_new and (
+            self._n_done >= self._total or now - self._said > _PLAIN_LINE_EVERY_S
+        ):
+            self._said = now
+            say(f"{self._what}: {self._n_done}/{self._total} {self._unit}, {self._rate()}")
+
+    def _rate(self) -> str:
+        took_s = max(time.monotonic() - self._start, 1e-6)
+        n = self._n_worked if self._rated else self._n_new
+        rate = f"{n / took_s:.1f} {self._rated or self._unit}/s"
+        left = self._total - self._n_done
+        if not (left > 0 and self._n_new):
+            return rate
+        return f"{rate}, ETA {as_clock(took_s / self._n_new * left)}"
+
+
+class _LiveProgress(Progress):
+    def __init__(self, what: str, total: int, unit: str, rated: str | None, bar: Any) -> None:
+        super().__init__(what, total, unit, rated)
+        self._bar, self._note = bar, ""
+        self._task = bar.add_task(what, total=total, status="")
+
+    def work(self, n: int) -> None:
+        super().work(n)
+        self._show("", self._note, bad=False)
+
+    def _show(self, line: str, note: str, bad: bool) -> None:
+        self._note = note
+        if bad:
+            say(line)
+        status = f"{self._rate()}  {note}"
+        self._bar.update(self._task, completed=self._n_done, status=status)
+
+
+def as_clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> as_clock(3725.4)
+    '1:02:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
