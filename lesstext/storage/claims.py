@@ -1,15 +1,18 @@
 """Claims: two processes that share an output folder never work on one shard at a time.
 
-A claim is a file `.<stem>.claim` beside the table, made exclusively, that names its owner. On one
-host a claim holds exactly as long as its process lives. Other hosts' processes cannot be asked
-for; their claims hold while they are renewed, which a thread of the owner does.
+A claim is a file `.<stem>.claim` beside the table that appears whole and exclusively, and names
+its owner. On one host a claim holds exactly as long as its process lives. Other hosts' processes
+cannot be asked for; their claims hold while they are renewed, which a thread of the owner does.
+What cannot be read as a claim holds for seconds: some file systems let one be seen half written.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -17,14 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from lesstext.storage.files import remove_leftovers
-from lesstext.storage.owners import Owner, this_process
+from lesstext.storage.files import PARTIAL_SUFFIX, remove_leftovers
+from lesstext.storage.owners import Owner, name_tag, this_process
 from lesstext.storage.paths import Location
 
 CLAIM_SUFFIX = ".claim"
 RENEW_S = 30.0
 FOREIGN_CLAIM_AGE_S = 900.0
+UNREADABLE_CLAIM_AGE_S = 5.0
+_MAX_CLAIM_BYTES = 4096
+_MAX_PID = 2**31 - 1
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK)
 _WAIT_S = 1.0
 
 
@@ -92,8 +100,11 @@ def remove_dead_claims(folder: Location) -> int:
     """Delete claims below `folder` whose processes no longer live; returns how many."""
     if not isinstance(folder, Path):
         return 0
-    dead = [path for path in folder.rglob(f".*{CLAIM_SUFFIX}") if not _holds(path, "")]
-    return sum(_remove_dead(path) for path in dead)
+    n_removed = 0
+    for path in folder.rglob(f".*{CLAIM_SUFFIX}"):
+        with suppress(OSError):  # another user's, or no file at all: it costs nobody anything
+            n_removed += not _holds(path, "") and _remove_dead(path)
+    return n_removed
 
 
 def clean_up(out: Location) -> None:
@@ -110,29 +121,45 @@ def _take(path: Path, mine: Claim) -> Claim | None:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            _make(path, json.dumps(asdict(mine)))
         except FileExistsError:
             if _holds(path, mine.run):
                 return _read(path) or _UNREADABLE
             _remove_dead(path, mine.run)
-            continue
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(asdict(mine), file)
-        except OSError:
-            path.unlink()
+        else:
+            return None
+
+
+def _make(path: Path, text: str) -> None:
+    """Let a file appear with all its text; raises FileExistsError where there is one already.
+
+    A rename would replace what is there, so the finished file gets its name by a hard link.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.{name_tag()}{PARTIAL_SUFFIX}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.link(partial, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
             raise
-        return None
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _holds(path: Path, run: str) -> bool:
     try:
-        age_s = time.time() - path.stat().st_mtime
+        age_s = abs(time.time() - path.lstat().st_mtime)  # a time to come is as far from now
     except FileNotFoundError:
         return False
     found = _read(path)
-    if found is None or not found.owner.is_here:
-        same_run = found is not None and bool(run) and found.run == run
+    if found is None and (path.is_symlink() or os.access(path, os.R_OK)):
+        return age_s < UNREADABLE_CLAIM_AGE_S
+    if found is None:  # another user's, which we may not read
+        return age_s < FOREIGN_CLAIM_AGE_S
+    if not found.owner.is_here:
+        same_run = bool(run) and found.run == run
         return age_s < FOREIGN_CLAIM_AGE_S and not same_run
     if found.owner == this_process():
         return False
@@ -147,11 +174,14 @@ def _remove_dead(path: Path, run: str = "") -> bool:
     """
     import fcntl
 
+    if not _is_plain_file(path):
+        path.unlink(missing_ok=True)
+        return True
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             with suppress(OSError):  # a file system without locks: a tiny gap remains
                 fcntl.flock(file, fcntl.LOCK_EX)
-            is_same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            is_same = os.path.samestat(os.fstat(file.fileno()), path.lstat())
             if is_same and not _holds(path, run):
                 path.unlink()
                 return True
@@ -160,13 +190,32 @@ def _remove_dead(path: Path, run: str = "") -> bool:
     return False
 
 
+def _is_plain_file(path: Path) -> bool:
+    """Whether a file lies here that may be opened, or nothing."""
+    return not path.is_symlink() and (path.is_file() or not path.exists())
+
+
 def _read(path: Path) -> Claim | None:
-    """The claim in a file; None while it is being written, or when it is gone."""
+    """The claim in a file; None when it is gone or is none."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Claim(Owner(**fields["owner"]), fields["run"])
-    except (OSError, ValueError, KeyError, TypeError):
+        with _opened(path) as file:
+            fields = json.loads(file.read(_MAX_CLAIM_BYTES))
+        owner, run = Owner(**fields["owner"]), fields["run"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    is_sound = (
+        isinstance(owner.host, str)
+        and type(owner.pid) is int
+        and 0 < owner.pid <= _MAX_PID  # 0 and below mean groups of processes, which always live
+        and isinstance(owner.started, str | None)
+        and isinstance(run, str)
+    )
+    return Claim(owner, run) if is_sound else None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file itself, opened without waiting: what lies there may be a pipe or a link."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb")
 
 
 def _renew(path: Path, released: threading.Event) -> None:

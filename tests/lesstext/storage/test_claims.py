@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from lesstext.storage import claims
 from lesstext.storage.claims import Claim, claim, claim_path, holder_of, remove_dead_claims
-from lesstext.storage.owners import this_process
+from lesstext.storage.owners import this_host, this_process
 from lesstext.storage.paths import location
 from lesstext.tables.table import find_tables, read_footer
 from tests.lesstext.builders import ratio_samples, write_tar
@@ -87,9 +88,115 @@ def test_claims_of_other_hosts_hold_until_they_are_old(tmp_path: Path) -> None:
     assert holder_of(table, "their run") is None, "the engine gave this shard out again"
     leave(table, elsewhere, age_s=claims.FOREIGN_CLAIM_AGE_S + 60)
     assert holder_of(table) is None
-    claim_path(table).write_text("")
+
+
+MALFORMED = {
+    "empty": "",
+    "half": '{"owner": {"host": "a", "pi',
+    "no object": "[]",
+    "no owner": '{"run": "r"}',
+    "an owner of no kind": '{"owner": {"host": 1, "pid": "x"}, "run": "r"}',
+    "every process": json.dumps({"owner": {"host": this_host(), "pid": 0}, "run": "r"}),
+    "a group of processes": json.dumps({"owner": {"host": this_host(), "pid": -1}, "run": "r"}),
+    "no process number": json.dumps({"owner": {"host": this_host(), "pid": 10**30}, "run": "r"}),
+    "deep": "[" * 100_000,
+    "huge": "x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_claim_holds_for_seconds_only(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "x.parquet"
+    claim_path(table).write_text(text)
     with claim(table) as holder:
-        assert holder is not None, "a claim being written holds"
+        assert holder is not None, "it may be being written"
+    assert remove_dead_claims(tmp_path) == 0
+    for age_s in (claims.UNREADABLE_CLAIM_AGE_S + 1, -100_000):
+        claim_path(table).write_text(text)
+        os.utime(claim_path(table), (time.time() - age_s,) * 2)
+        assert holder_of(table) is None
+        with claim(table) as holder:
+            assert holder is None
+    claim_path(table).write_text(text)
+    os.utime(claim_path(table), (1, 1))
+    assert remove_dead_claims(tmp_path) == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "link to a pipe"])
+def test_what_is_no_file_is_no_claim(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "UNREADABLE_CLAIM_AGE_S", 0.0)
+    table, target = tmp_path / "x.parquet", tmp_path / "target"
+    if kind == "link":
+        target.write_text("theirs")
+    else:
+        os.mkfifo(target if kind == "link to a pipe" else claim_path(table))
+    if kind != "pipe":
+        claim_path(table).symlink_to(target)
+    with claim(table) as holder:
+        assert holder is None and not claim_path(table).is_symlink()
+    assert target.exists() == (kind != "pipe")
+
+
+def test_a_folder_in_a_claims_place_stops_its_shard_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "UNREADABLE_CLAIM_AGE_S", 0.0)
+    claim_path(tmp_path / "x.parquet").mkdir()
+    assert remove_dead_claims(tmp_path) == 0
+    with pytest.raises(OSError, match=r"\.x\.claim"), claim(tmp_path / "x.parquet"):
+        pass
+
+
+def test_a_claim_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "x.parquet"
+    link = os.link
+
+    def seen(source: Path, target: Path) -> None:
+        assert not target.exists() and json.loads(source.read_text())["run"] == "mine"
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", seen)
+    with claim(table, "mine") as holder:
+        assert holder is None
+        assert [path.name for path in tmp_path.iterdir()] == [".x.claim"]
+
+
+def test_claims_hold_on_file_systems_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    other = Claim(replace(this_process(), host="elsewhere"), "run")
+    with claim(tmp_path / "x.parquet") as holder:
+        assert holder is None and holder_of(tmp_path / "x.parquet") is None
+    leave(tmp_path / "x.parquet", other)
+    with claim(tmp_path / "x.parquet") as holder:
+        assert holder == other
+
+
+def test_a_process_killed_at_any_moment_leaves_no_claim_that_holds(tmp_path: Path) -> None:
+    """SIGKILL at each step of taking a claim."""
+    script = """
+import os, sys
+from pathlib import Path
+from lesstext.storage import claims
+step = sys.argv[2]
+def die(*_): os.kill(os.getpid(), 9)
+if step == "before": claims.os.link = die
+if step == "after": link = os.link; claims.os.link = lambda a, b: (link(a, b), die())
+with claims.claim(Path(sys.argv[1])): die()
+"""
+    table = tmp_path / "x.parquet"
+    for step in ("before", "after", "held"):
+        done = subprocess.run([sys.executable, "-c", script, str(table), step], check=False)
+        assert done.returncode == -9
+        assert holder_of(table) is None
+        claims.clean_up(tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_claim_is_renewed_while_it_is_held(
