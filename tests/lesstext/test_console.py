@@ -33,6 +33,7 @@ from train_clip import cli as train_cli
 from train_clip.errors import Interrupted
 
 COMMANDS = {"lesstext": lesstext_cli, "attr-builder": attr_cli, "train-clip": train_cli}
+SUBCOMMANDS = {"lesstext": "export", "attr-builder": "inspect", "train-clip": "export"}
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/00000.parquet")
 
 
@@ -51,7 +52,7 @@ def call(name: str, capsys: pytest.CaptureFixture[str], error: BaseException) ->
         raise error
 
     command: Any = typer.main.get_command(COMMANDS[name].app)
-    subcommand = next(iter(command.commands.values()))
+    subcommand = command.commands[SUBCOMMANDS[name]]
     subcommand.params, subcommand.callback = [], fail
     with pytest.raises(SystemExit) as ended:
         command([subcommand.name])
