@@ -3,13 +3,15 @@
 A field `limit: Annotated[int, Flag("Samples at most.")] = 10` is `--limit` with that help and
 default. What its values may be, the dataclass checks in `__post_init__`, however it was made.
 Types: str, int, float, bool, Path and Literal, each also `| None`; tuples of fixed length; a tuple
-or list of any length (the flag is repeated); a mapping from str (repeated as NAME=VALUE); another
-such dataclass, whose flags stand beside the others.
+or list of any length (the flag is repeated); a mapping from str to one type or to
+`bool | int | float | str` (repeated as NAME=VALUE); another such dataclass, whose flags stand
+beside the others.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -77,6 +79,11 @@ def parameters(
     return found
 
 
+def repeated(once: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The same flags, each of which may be given several times: a list of values, or None."""
+    return [_repeated(parameter) for parameter in once]
+
+
 def build(
     kind: type[Options], values: Mapping[str, Any], *, prefix: str = "", **given: Any
 ) -> Options:
@@ -94,6 +101,27 @@ def build(
         elif all(name in values for name in names):
             given[f.name] = _value(base, names, [values[name] for name in names])
     return kind(**given)
+
+
+def paths(kind: type) -> dict[str, str]:
+    """Where the value of each flag stands, such as `{"eval_limit": "evaluation.limit"}`."""
+    found: dict[str, str] = {}
+    for f, base, flag in _declared(kind):
+        if is_dataclass(base) and isinstance(base, type):
+            inner = paths(base).items()
+            found |= {flag.prefix + name: f"{f.name}.{path}" for name, path in inner}
+        else:
+            found |= dict.fromkeys(_names(f, flag, ""), f.name)
+    return found
+
+
+def check_choices(options: object) -> None:
+    """For `__post_init__`: raise UsageError where a Literal field holds something else."""
+    for f, base, _ in _declared(type(options)):
+        inner, optional = _without_none(base)
+        value = getattr(options, f.name)
+        if not (optional and value is None):
+            _choice(inner, f.name, value)
 
 
 def flag_of(name: str) -> str:
@@ -144,6 +172,15 @@ def _parameters_of(f: Field[Any], base: Any, flag: Flag, prefix: str) -> list[in
     return made
 
 
+def _repeated(once: inspect.Parameter) -> inspect.Parameter:
+    shown, option = get_args(once.annotation)
+    item, _ = _without_none(shown)
+    if once.default is inspect.Parameter.empty:
+        return once.replace(annotation=Annotated[list[item], option])  # type: ignore[valid-type]
+    several: Any = list[item] | None  # type: ignore[valid-type]
+    return once.replace(annotation=Annotated[several, option], default=None)
+
+
 def _default(f: Field[Any]) -> Any:
     if f.default is not MISSING:
         return f.default
@@ -186,9 +223,9 @@ def _value(kind: Any, names: Sequence[str], given: Sequence[Any]) -> Any:
     return _choice(inner, flag, value)
 
 
-def _choice(kind: Any, flag: str, value: Any) -> Any:
+def _choice(kind: Any, name: str, value: Any) -> Any:
     if get_origin(kind) is Literal and value not in get_args(kind):
-        raise UsageError(f"{flag} must be one of {', '.join(get_args(kind))}, got {value!r}")
+        raise UsageError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")
     return value
 
 
@@ -201,10 +238,19 @@ def _mapping(flag: str, pairs: Sequence[str], kind: Callable[[str], Any]) -> dic
         if name in found:
             raise UsageError(f"{flag} was given twice for {name}")
         try:
-            found[name] = kind(text)
+            found[name] = _scalar(text) if get_args(kind) else kind(text)
         except ValueError as error:
             raise UsageError(f"{flag} {pair}: {error}") from error
     return found
+
+
+def _scalar(text: str) -> bool | int | float | str:
+    """What a text means where several types may be meant, as JSON has it: else the text itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (bool, int, float)) else text
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:

@@ -143,7 +143,7 @@ def test_a_circle_and_a_chain_are_found() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    packages(lesstext="cli/app.py, export.py are too long", train_clip="cli.train has 100 lines"),
+    packages(lesstext="cli/app.py, export.py are too long"),
 )
 def test_folders_modules_and_functions_are_small(package: str) -> None:
     folders = Counter(path.parent for path in sources(package) if path.name not in DOORS)

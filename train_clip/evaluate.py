@@ -37,12 +37,12 @@ from attr_builder.labelled_images.sources import SourceItem, parse_classes
 from lesstext.images import decode
 from lesstext.shards.specs import expand_specs
 from lesstext.storage.files import atomic_path, write_text
-from train_clip.config import CaptionAugment, EvalConfig, ImageAugment
 from train_clip.data.index import default_cache, open_shard
 from train_clip.data.reader import ReadSettings, SampleReader
 from train_clip.data.source_plan import SourcePlan, write_plan
 from train_clip.errors import ConfigError
 from train_clip.models.build import ModelBundle
+from train_clip.settings import CaptionAugment, EvalConfig, ImageAugment
 
 _BATCH = 64
 Outcomes = dict[str, NDArray[Any]]

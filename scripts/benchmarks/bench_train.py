@@ -28,11 +28,12 @@ import open_clip
 import torch
 from PIL import Image
 
-from train_clip.config import SourceConfig, TrainConfig
+from train_clip.config import TrainConfig
 from train_clip.data.reader import ReadSettings, SampleReader
 from train_clip.data.sources import RunData, prepare_data
 from train_clip.distributed import pick_device, set_threads
 from train_clip.models.build import ModelBundle, build_model
+from train_clip.settings import SourceConfig
 from train_clip.training.loop import train
 from train_clip.training.optim import is_free_of_decay
 from train_clip.training.runlog import read_rows

@@ -19,7 +19,7 @@ from lesstext.storage.files import atomic_path
 from lesstext.tables.table import find_tables
 from reproduction.measures import METRICS, ArmRow, ThresholdPoint, curve
 from reproduction.plan import Plan
-from train_clip.comparison.compare import FinishedRun
+from train_clip.comparison.results import FinishedRun
 
 _TITLES = {
     "clean": "clean top-1",

@@ -13,7 +13,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lesstext.dataclass_options import Flag, build, parameters, with_options
+from lesstext.dataclass_options import (
+    Flag,
+    build,
+    check_choices,
+    parameters,
+    paths,
+    repeated,
+    with_options,
+    with_parameters,
+)
 from lesstext.errors import UsageError
 
 
@@ -34,6 +43,7 @@ class Settings:
     words: Annotated[tuple[str, ...], Flag("Words to find.", names=("word",))] = ()
     scales: Annotated[list[float], Flag("Scales.")] = field(default_factory=lambda: [1.0, 2.0])
     weights: Annotated[Mapping[str, float], Flag("Per kind.")] = field(default_factory=dict)
+    extra: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     betas: Annotated[tuple[float, float], Flag("Moments.", names=("beta1", "beta2"))] = (0.9, 0.98)
     crop: Annotated[Crop, Flag(prefix="crop_")] = field(default_factory=Crop)
     plain: int = 3
@@ -41,6 +51,13 @@ class Settings:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1, got {self.limit}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    data: Annotated[str, Flag("Where it is.")]
+    weight: float | None = None
+    rule: str = "all"
 
 
 def parse(*arguments: str, leave_out: tuple[str, ...] = (), **given: Any) -> Settings:
@@ -70,6 +87,7 @@ def test_every_kind_of_flag() -> None:
         "--word", "red", "--word", "blue", "--scales", "3", "--weights", "sign=2",
         "--weights", "logo=0.5", "--beta2", "0.95", "--crop-size-px", "8", "--crop-keep", "0.1",
         "--crop-span", "0", "1", "--plain", "5", "--out", "there",
+        "--extra", "on=true", "--extra", "n=3", "--extra", "x=0.5", "--extra", "name=a=b",
     )  # fmt: skip
     assert found == Settings(
         model="m",
@@ -80,6 +98,7 @@ def test_every_kind_of_flag() -> None:
         words=("red", "blue"),
         scales=[3.0],
         weights={"sign": 2.0, "logo": 0.5},
+        extra={"on": True, "n": 3, "x": 0.5, "name": "a=b"},
         betas=(0.9, 0.95),
         crop=Crop(size_px=8, ratio=0.1, span=(0.0, 1.0)),
         plain=5,
@@ -122,6 +141,32 @@ def test_fields_left_out_are_given_otherwise() -> None:
     assert "x_crop_size_px" not in names
     assert parse(leave_out=("model",), model="given").model == "given"
     assert build(Crop, {"at_size_px": 3}, prefix="at_") == Crop(size_px=3)
+
+
+def test_choices_are_checked_however_the_dataclass_was_made() -> None:
+    check_choices(Settings(model="m", mode="exact"))
+    with pytest.raises(UsageError, match="mode must be one of fast, exact, got 'best'"):
+        check_choices(Settings(model="m", mode="best"))  # type: ignore[arg-type]
+
+
+def test_flags_lead_to_fields() -> None:
+    found = paths(Settings)
+    assert found["crop_keep"] == "crop.ratio"
+    assert found["beta1"] == found["beta2"] == "betas"
+
+
+def test_several_of_each() -> None:
+    told: dict[str, Any] = {}
+    app = typer.Typer()
+
+    @app.command()
+    @with_parameters(repeated(parameters(Source)))
+    def command(**values: Any) -> None:
+        told.update(values)
+
+    CliRunner().invoke(app, ["--data", "a", "--data", "b", "--weight", "3"])
+    assert told == {"data": ["a", "b"], "weight": [3.0], "rule": None}
+    assert CliRunner().invoke(app, ["--weight", "3"]).exit_code == 2
 
 
 def test_importing_brings_no_command_line() -> None:

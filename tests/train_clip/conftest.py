@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from train_clip.config import SourceConfig, TrainConfig
+from train_clip.config import TrainConfig
+from train_clip.settings import SourceConfig
 
 NANO = Path(__file__).parent / "nano.json"
 WORDS = ("red", "green", "blue", "dog", "cat", "tree", "runs", "sits", "old", "new")

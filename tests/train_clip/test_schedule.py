@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train_clip.config import SourceConfig, TrainConfig
+from train_clip.config import TrainConfig
 from train_clip.errors import ConfigError
 from train_clip.schedule import Schedule, parse_span
+from train_clip.settings import SourceConfig
 
 
 def schedule(**changes: object) -> Schedule:

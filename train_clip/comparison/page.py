@@ -6,15 +6,13 @@ import base64
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lesstext.storage.files import atomic_path, write_text
+from train_clip.comparison.results import Comparison, FinishedRun
 from train_clip.statistics import Difference, Spread
-
-if TYPE_CHECKING:
-    from train_clip.comparison.compare import Comparison, FinishedRun
 
 TABLE, CURVES, PAGE = "table.md", "curves.png", "comparison.html"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -128,5 +126,9 @@ def _difference_cell(found: Difference | None) -> str:
 
 
 def _run_row(run: FinishedRun, out: Path) -> dict[str, Any]:
-    folder = run.folder.relative_to(out).as_posix()
-    return {"arm": run.arm, "seed": run.seed, "folder": folder, "result": run.result}
+    return {
+        "arm": run.arm,
+        "seed": run.seed,
+        "folder": run.folder_in(out),
+        "result": run.result,
+    }

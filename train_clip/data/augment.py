@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesstext.images import Pixels
-from train_clip.config import CaptionAugment, ImageAugment
 from train_clip.data.randaugment import adjust_colour, adjust_contrast, randaugment
+from train_clip.settings import CaptionAugment, ImageAugment
 
 Polygon = NDArray[np.float32]
 Box = tuple[int, int, int, int]

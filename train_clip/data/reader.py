@@ -18,12 +18,12 @@ import numpy as np
 from lesstext.errors import ImageError
 from lesstext.images import Pixels, decode
 from lesstext.shards.captions import captions_at, parse_json, preferred_captions
-from train_clip.config import CaptionAugment, ImageAugment
 from train_clip.data.augment import augment_caption, augment_image
 from train_clip.data.index import IMAGE, JSON, TEXT
 from train_clip.data.source_plan import SourcePlan
 from train_clip.data.stream import augment_generator, substitute
 from train_clip.errors import DataError
+from train_clip.settings import CaptionAugment, ImageAugment
 
 # So many samples in a row that cannot be used are no bad luck: the source itself is bad.
 MAX_TRIES = 32

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from lesstext.errors import ShardError
 from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
-from train_clip.config import SourceConfig, TrainConfig
+from train_clip.config import TrainConfig
 from train_clip.data.index import ShardTable, default_cache, open_shard
 from train_clip.data.source_plan import SourcePlan, write_plan
 from train_clip.data.stream import Stream
 from train_clip.data.table_columns import choose_filter, read_regions
 from train_clip.errors import DataError
+from train_clip.settings import SourceConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesstext.tables.table import read_footer, table_path
-from train_clip.config import SourceConfig
 from train_clip.data.index import ShardTable
 from train_clip.errors import ConfigError, DataError
+from train_clip.settings import SourceConfig
 
 if TYPE_CHECKING:
     from lesstext.tables.selection import Selection

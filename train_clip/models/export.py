@@ -66,7 +66,7 @@ def open_checkpoint(
     `averaged` None takes the averaged weights where the run kept them. Raises CheckpointError.
     """
     snapshot = load_snapshot(checkpoint)
-    config = TrainConfig.from_json(snapshot.config_json)
+    config = TrainConfig.from_json(snapshot.config_json, str(checkpoint))
     bundle = build_model(config)
     if json.loads(snapshot.model_json) != bundle.model_cfg:
         raise CheckpointError(f"{checkpoint} was trained with another definition of {config.model}")

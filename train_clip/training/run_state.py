@@ -268,7 +268,7 @@ class Run:
         snapshot = self._store.load_latest()
         if snapshot is None:
             return
-        stored = TrainConfig.from_json(snapshot.config_json)
+        stored = TrainConfig.from_json(snapshot.config_json, f"the checkpoint of {self.out}")
         if differences := self.config.differences(stored):
             raise CheckpointError(
                 f"{self.out} holds a run of another config ({'; '.join(differences)}); "

@@ -16,7 +16,7 @@ import typer
 from reproduction import report
 from reproduction.plan import Gate, Plan, load_size, with_arms, write_arms
 
-from train_clip.comparison.compare import load_comparison
+from train_clip.comparison.arms import load_comparison
 
 SIZES = Path(reproduce.__file__).parent / "reproduction" / "sizes.toml"
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.train_clip.conftest import write_shards
-from train_clip.comparison.compare import compare, load_comparison
+from train_clip.comparison.arms import load_comparison
+from train_clip.comparison.compare import compare
 from train_clip.comparison.page import curve, markdown_table
 from train_clip.errors import ConfigError, TrainError
 
@@ -120,10 +121,23 @@ def test_augmentation_counts_as_data(pools: tuple[Path, Path], tmp_path: Path) -
         (("steps = 4", "passes = 2"), "arms of different size pass at different speed"),
         (('baseline = "all"', 'baseline = "some"'), "baseline 'some' is no arm"),
         (("seeds = [0, 1]", "seeds = [1, 1]"), "each once"),
-        (("workers = 0", "worker = 0"), "unknown settings: worker"),
-        (("seeds", "seed"), "expected seeds, baseline"),
+        (
+            ("workers = 0", "worker = 0"),
+            r"arm 'all': unknown setting worker; did you mean workers\?",
+        ),
+        (("seeds", "seed"), r"c\.toml: unknown setting seed"),
         (("steps = 4", "steps = ["), "cannot read the comparison"),
-        (("steps = 4", 'steps = "four"'), "a setting of TrainConfig has the wrong type"),
+        (("steps = 4", 'steps = "four"'), "arm 'all': steps: input should be a valid integer"),
+        (("steps = 4", "steps = true"), "steps: input should be a valid integer, got True"),
+        (("steps = 4", "steps = 4.0"), "steps: input should be a valid integer, got 4.0"),
+        (("steps = 4", "steps = 4\nlr = nan"), "the learning rate must be above 0, got nan"),
+        (("steps = 4", "steps = 4\nbetas = [0.9, 2]"), r"betas must lie in \[0, 1\)"),
+        (("steps = 4", "steps = 4\nbetas = [0.9]"), r"the setting betas\.1 is missing"),
+        (("steps = 4", "steps = 1979-05-27"), "steps: input should be a valid integer"),
+        (("steps = 4", 'steps = 4\nloss = "mse"'), "loss: input should be 'clip' or 'siglip'"),
+        (("[common]", "[common]\nflip = 0.5"), r"setting flip; did you mean image\.flip_prob\?"),
+        (("[common]", "[common]\nimage = 3"), "image: input should be an object, got 3"),
+        (("[common]", "arms = 3\n[common]"), "cannot read the comparison"),
     ],
 )
 def test_configs_that_mean_nothing_are_refused(
@@ -135,6 +149,15 @@ def test_configs_that_mean_nothing_are_refused(
     )
     with pytest.raises(ConfigError, match=message):
         load_comparison(path)
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", ".", ""])
+def test_an_arm_stays_in_the_comparisons_folder(
+    pools: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    arms = {"all": source(pools[0]), f'"{name}"': source(pools[1])}
+    with pytest.raises(ConfigError, match="an arm's name becomes a folder's"):
+        load_comparison(write_config(tmp_path / "c.toml", COMMON, **arms))
 
 
 def test_one_arm_is_no_comparison(pools: tuple[Path, Path], tmp_path: Path) -> None:

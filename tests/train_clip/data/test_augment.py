@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from train_clip.config import CaptionAugment, ImageAugment
 from train_clip.data.augment import (
     augment_caption,
     augment_image,
@@ -31,6 +30,7 @@ from train_clip.data.randaugment import (
     randaugment,
     solarize,
 )
+from train_clip.settings import CaptionAugment, ImageAugment
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (32, 32, 3), dtype=np.uint8)

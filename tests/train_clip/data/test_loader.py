@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from tests.train_clip.conftest import make_config, write_shards
-from train_clip.config import CaptionAugment, ImageAugment
 from train_clip.data.loader import Loader, LoaderSettings
 from train_clip.data.reader import ReadSettings, SampleReader
 from train_clip.data.sources import RunData, prepare_data
 from train_clip.errors import DataError, LoaderError
+from train_clip.settings import CaptionAugment, ImageAugment
 
 Drawn = list[tuple[list[int], list[int], list[str]]]
 

@@ -12,10 +12,10 @@ import pytest
 from lesstext.shards.captions import read_caption
 from lesstext.shards.tar_reading import index_shard
 from tests.train_clip.conftest import caption, make_config, sample, write_shards, write_tar
-from train_clip.config import CaptionAugment, ImageAugment
 from train_clip.data.reader import MAX_TRIES, Produced, ReadSettings, SampleReader
 from train_clip.data.sources import prepare_data
 from train_clip.errors import DataError
+from train_clip.settings import CaptionAugment, ImageAugment
 
 
 def reader(data: Path, run: Path, captions: str = "auto", **changes: Any) -> SampleReader:

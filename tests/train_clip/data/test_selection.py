@@ -16,9 +16,10 @@ from lesstext.export import ExportConfig
 from lesstext.tables.selection import Rule, select
 from tests.train_clip.conftest import make_config, sample, write_shards, write_tar
 from tests.train_clip.runs import newest, rows
-from train_clip.config import ImageAugment, SourceConfig, TrainConfig
+from train_clip.config import TrainConfig
 from train_clip.data.sources import prepare_data
 from train_clip.errors import ConfigError, DataError
+from train_clip.settings import ImageAugment, SourceConfig
 from train_clip.training.loop import train
 
 

@@ -19,7 +19,7 @@ import torch
 
 from tests.train_clip.conftest import make_config, write_shards
 from tests.train_clip.runs import ROOT, RUNNER, assert_same, newest, rows, weights
-from train_clip.config import CaptionAugment, EvalConfig, ImageAugment, TrainConfig
+from train_clip.config import TrainConfig
 from train_clip.errors import (
     CheckpointError,
     ConfigError,
@@ -30,6 +30,7 @@ from train_clip.errors import (
 from train_clip.models.checkpoint import CheckpointStore, load_snapshot
 from train_clip.models.export import export_checkpoint
 from train_clip.objectives.exact_gradient import Objective
+from train_clip.settings import CaptionAugment, EvalConfig, ImageAugment
 from train_clip.training.loop import train
 from train_clip.training.run_state import Run
 from train_clip.training.runlog import read_rows
