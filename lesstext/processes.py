@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +15,14 @@ from contextlib import contextmanager
 from typing import Any
 
 _PARENT_CHECK_S = 1.0
+_PR_SET_PDEATHSIG = 1
 
 
 def settle_in(parent: int, threads: int = 1) -> None:
     """Call first in a child: Ctrl-C is its parent's to handle, and it dies when `parent` does."""
     import cv2
 
+    _die_with_parent_at_once()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
@@ -56,6 +60,12 @@ def _start(parent: int, start: Callable[..., object] | None, arguments: tuple[An
     settle_in(parent)
     if start is not None:
         start(*arguments)
+
+
+def _die_with_parent_at_once() -> None:
+    """Let Linux kill this process when its parent ends: a stopped one could not end by itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with_parent(parent: int) -> None:

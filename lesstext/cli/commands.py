@@ -67,7 +67,13 @@ def filter_shards(
 def _annotate(config: RunConfig, todo: Plan) -> RunSummary:
     print_plan(todo)
     with watching(len(todo.tasks)) as watcher:
-        engine = engine_for(config.engine, todo.annotator, todo.placements, todo.annotator_id)
+        engine = engine_for(
+            config.engine,
+            todo.annotator,
+            todo.placements,
+            todo.annotator_id,
+            config.stall_timeout,
+        )
         summary = execute(config, todo, engine, watcher.report, watcher.samples)
     print_summary(summary)
     return summary

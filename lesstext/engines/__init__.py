@@ -36,13 +36,20 @@ def find_workers(
 
 
 def engine_for(
-    engine: str, annotator: Annotator, workers: Sequence[Placement], annotator_id: str
+    engine: str,
+    annotator: Annotator,
+    workers: Sequence[Placement],
+    annotator_id: str,
+    stall_timeout_s: float | None = None,
 ) -> Engine:
-    """The named engine with these workers, each of which must find the id `annotator_id`."""
+    """The named engine with these workers, each of which must find the id `annotator_id`.
+
+    A worker from which nothing is heard for `stall_timeout_s` is replaced.
+    """
     if engine == "ray":
         from lesstext.engines.ray import RayEngine
 
-        return RayEngine(annotator, workers, annotator_id)
+        return RayEngine(annotator, workers, annotator_id, stall_timeout_s)
     from lesstext.engines.local import LocalEngine
 
-    return LocalEngine(annotator, workers)
+    return LocalEngine(annotator, workers, stall_timeout_s)

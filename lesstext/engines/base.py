@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lesstext.annotators.base import Worker, WorkerBrokenError
@@ -14,6 +14,8 @@ from lesstext.errors import LesstextError
 from lesstext.storage.claims import claim
 
 MAX_ATTEMPTS = 3
+_WINDOW = 16
+LOST_THAT_CONDEMN_A_SHARD = 8
 
 OnSamples = Callable[[str, int], None]
 
@@ -30,18 +32,30 @@ class Engine(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """A task that is given to workers, and how often it was."""
+    """A task that is given to workers, and what it has cost.
+
+    A worker may die of one sample, or never come to an end with it. The shard is then done in small
+    lots, whose rows are on disk before the next lot is begun, and at last sample by sample; the one
+    that still costs its worker is given up, and the rest goes on as before.
+    """
 
     task: Task
-    attempts: int = 0
+    n_given_up: int = 0
 
     def give_back(self, waiting: deque[Job], reason: str) -> ShardReport | None:
-        """Put the shard back after its worker died; one that kills every worker is given up."""
-        if self.attempts < MAX_ATTEMPTS:
-            waiting.appendleft(self)
-            return None
+        """Put the shard back after it cost a worker; one that keeps doing so has failed."""
         name = self.task.source.name
-        return ShardReport(shard=name, error=f"shard {name}: {reason}")
+        if self.task.window == 1:
+            self.n_given_up += 1
+            self.task = replace(self.task, window=None, lost=reason)
+        else:
+            window = _WINDOW if self.task.window is None else 1
+            self.task = replace(self.task, window=window, lost=None)
+        if self.n_given_up == LOST_THAT_CONDEMN_A_SHARD:
+            error = f"shard {name}: {self.n_given_up} of its samples cost a worker: {reason}"
+            return ShardReport(shard=name, error=error)
+        waiting.appendleft(self)
+        return None
 
 
 def run_task(task: Task, worker: Worker, progress: OnProgress | None = None) -> ShardReport:

@@ -1,7 +1,7 @@
 """Local processes: one worker for each placement, each with what its annotator loads.
 
-A worker that dies (killed, out of memory) is replaced and its shard given out again; a shard that
-kills its worker every time is reported as failed. Workers end when their parent does.
+A worker that dies (killed, out of memory) or makes no progress is replaced and its shard given out
+again; what keeps costing workers is narrowed down to a sample. Workers end when their parent does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from lesstext.processes import settle_in
 from lesstext.shards.specs import ShardSource, fetch_ahead
 
 _STOP_GRACE_S = 2.0
+_LOOK_S = 1.0
 
 
 class InlineEngine:
@@ -47,9 +49,15 @@ class InlineEngine:
 class LocalEngine:
     """One worker process for each of `placements` (device and threads included)."""
 
-    def __init__(self, annotator: Annotator, placements: Sequence[Placement]) -> None:
+    def __init__(
+        self,
+        annotator: Annotator,
+        placements: Sequence[Placement],
+        stall_timeout_s: float | None = None,
+    ) -> None:
         self._annotator = annotator
         self._placements = list(placements)
+        self._stall_timeout_s = stall_timeout_s
 
     def run(
         self, tasks: Sequence[Task], on_samples: OnSamples | None = None
@@ -64,6 +72,7 @@ class LocalEngine:
                     if worker.ready:
                         worker.take_from(waiting, len(workers))
                 yield from _collect(workers, waiting, on_samples)
+                yield from _replace_stalled(workers, waiting, self._stall_timeout_s)
         finally:
             for worker in workers:
                 worker.ask_to_stop()
@@ -80,6 +89,7 @@ class _Worker:
     job: Job | None = None
     upcoming: Job | None = None
     ready: bool = False
+    last_news: float = 0.0
     deaths_before_ready: int = 0
     process: BaseProcess | None = field(default=None, init=False)
     pipe: Connection | None = field(default=None, init=False)
@@ -105,14 +115,17 @@ class _Worker:
 
     def _give(self, job: Job) -> None:
         assert self.pipe is not None
-        job.attempts += 1
-        self.job, self.ready = job, False
+        self.job, self.ready, self.last_news = job, False, time.monotonic()
         upcoming = None if self.upcoming is None else self.upcoming.task.source
         self.pipe.send((job.task, upcoming))
 
     def ask_to_stop(self) -> None:
         if self.process is not None and self.process.is_alive():
             self.process.terminate()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()  # SIGTERM does nothing to a stopped process
 
     def stop(self) -> None:
         if self.process is not None:
@@ -129,8 +142,9 @@ def _collect(
 ) -> Iterator[ShardReport]:
     """Wait for news from any worker and act on it; yields the reports among it."""
     by_pipe = {worker.pipe: worker for worker in workers if worker.pipe is not None}
-    for pipe in cast(list[Connection], wait(list(by_pipe))):
+    for pipe in cast(list[Connection], wait(list(by_pipe), timeout=_LOOK_S)):
         worker = by_pipe[pipe]
+        worker.last_news = time.monotonic()
         try:
             kind, value = cast(tuple[str, Any], pipe.recv())
         except (EOFError, OSError):
@@ -149,7 +163,22 @@ def _collect(
             raise value
 
 
-def _replace_dead(worker: _Worker, waiting: deque[Job]) -> ShardReport | None:
+def _replace_stalled(
+    workers: list[_Worker], waiting: deque[Job], timeout_s: float | None
+) -> Iterator[ShardReport]:
+    """Kill and replace workers that have not been heard of for too long; yields what was lost."""
+    now = time.monotonic()
+    for worker in workers:
+        if timeout_s is not None and worker.job and now - worker.last_news > timeout_s:
+            worker.kill()
+            report = _replace_dead(worker, waiting, f"timed out: no progress in {timeout_s:g} s")
+            if report is not None:
+                yield report
+
+
+def _replace_dead(
+    worker: _Worker, waiting: deque[Job], reason: str | None = None
+) -> ShardReport | None:
     """Restart a dead worker and put its shard back; a shard that keeps killing is given up."""
     job, worker.job = worker.job, None
     if worker.upcoming is not None:
@@ -166,8 +195,7 @@ def _replace_dead(worker: _Worker, waiting: deque[Job]) -> ShardReport | None:
     worker.start()
     if job is None:
         return None
-    reason = f"its worker process died {job.attempts} times (exit code {code})"
-    return job.give_back(waiting, reason)
+    return job.give_back(waiting, reason or f"its worker process died (exit code {code})")
 
 
 def _serve(pipe: Any, annotator: Annotator, placement: Placement) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lesstext.annotators.base import Annotator, Part, Worker, table_schema
 from lesstext.engines.inputs import InputTable, describe_inputs, find_inputs
+from lesstext.engines.parts import Parts
 from lesstext.errors import ShardError, TableError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
 from lesstext.shards.samples import Row
@@ -41,6 +42,9 @@ class Task:
 
     `inputs` are the table folders of other annotators, by name. `run` names the run that gives it
     out: a shard claimed by an earlier attempt of the same run is free.
+
+    After a worker was lost at it: `window` is how many samples to do at a time, each lot brought to
+    disk before the next is begun; `lost` is why the first sample that is not done yet is given up.
     """
 
     source: ShardSource
@@ -49,6 +53,8 @@ class Task:
     inputs: Mapping[str, Location] = field(default_factory=dict)
     force: bool = False
     run: str = ""
+    window: int | None = None
+    lost: str | None = None
 
     @property
     def table(self) -> Location:
@@ -92,8 +98,12 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
         with clock.stage("index"):
             shard = _Shard(path, before, sha256_of(path), index_shard(path, task.source.name))
         inputs = find_inputs(task.inputs, task.source.name, before)
-        rows = _rows(task, worker, shard, inputs, clock)
-        footer = _write_table(task, shard, worker.id, inputs, rows, progress)
+        parts = _parts(task, worker, shard, inputs)
+        for n_new in _annotate(task, worker, shard, inputs, parts, clock):
+            if progress is not None:
+                progress(n_new)
+        footer = _write_table(task, shard, worker.id, inputs, parts.rows())
+        parts.remove()
     seconds = clock.as_dict()
     _write_stats(task, footer, seconds)
     return ShardReport(
@@ -149,36 +159,73 @@ class _Shard:
     index: ShardIndex
 
 
-def _rows(
+def _parts(task: Task, worker: Worker, shard: _Shard, inputs: Mapping[str, InputTable]) -> Parts:
+    """What is left of an earlier attempt at this shard, if it was made from the same."""
+    identity = {
+        "shard": task.source.name,
+        "sha256": shard.sha256,
+        "name": task.annotator.name,
+        "annotator": worker.id,
+        "settings": task.annotator.settings,
+        "inputs": describe_inputs(inputs),
+    }
+    keys = [entry.key for entry in shard.index.samples]
+    parts = Parts(task.table, table_schema(task.annotator), identity, keys)
+    if task.force and task.window is None and task.lost is None:
+        parts.forget()
+    return parts
+
+
+def _annotate(
     task: Task,
     worker: Worker,
     shard: _Shard,
     inputs: Mapping[str, InputTable],
+    parts: Parts,
     clock: StageClock,
-) -> Iterator[Row]:
-    """The worker's rows, held against the shard: as many, in the same order, with the same keys.
+) -> Iterator[int]:
+    """Bring all rows that are lacking into `parts`; yields now and then how many came."""
+    entries = shard.index.samples
+    rows = {name: table.rows(entries) for name, table in inputs.items()}
+    if task.lost is not None and parts.n_rows < len(entries):
+        key = entries[parts.n_rows].key
+        parts.add({"key": key, "uid": None, "status": "decode_error", "error": task.lost})
+        parts.flush()
+        yield 1
+    reported = parts.n_rows
+    while parts.n_rows < len(entries):
+        first, last = parts.n_rows, min(parts.n_rows + (task.window or len(entries)), len(entries))
+        part = Part(
+            shard=task.source.name,
+            path=shard.path,
+            entries=entries[first:last],
+            inputs={name: found[first:last] for name, found in rows.items()},
+            clock=clock,
+        )
+        for row in _checked(worker, part):
+            parts.add(row)
+            if parts.n_rows - reported >= _REPORT_EVERY or parts.n_rows == last:
+                yield parts.n_rows - reported
+                reported = parts.n_rows
+        if task.window is not None:
+            parts.flush()
+
+
+def _checked(worker: Worker, part: Part) -> Iterator[Row]:
+    """The worker's rows, held against the samples: as many, in the same order, of the same keys.
 
     Raises ShardError for an annotator that does not keep to that.
     """
-    entries = shard.index.samples
-    part = Part(
-        shard=task.source.name,
-        path=shard.path,
-        entries=entries,
-        inputs={name: table.rows(entries) for name, table in inputs.items()},
-        clock=clock,
-    )
     n_rows = 0
     for row in worker.annotate(part):
-        if n_rows == len(entries) or row["key"] != entries[n_rows].key:
-            raise ShardError(
-                task.source.name, f"row {n_rows} of {worker.id!r} is not of the sample there"
-            )
+        if n_rows == len(part.entries) or row["key"] != part.entries[n_rows].key:
+            reason = f"row {n_rows} of {worker.id!r} is not of the sample there"
+            raise ShardError(part.shard, reason)
         n_rows += 1
         yield row
-    if n_rows != len(entries):
+    if n_rows != len(part.entries):
         raise ShardError(
-            task.source.name, f"{worker.id!r} gave {n_rows} rows for {len(entries)} samples"
+            part.shard, f"{worker.id!r} gave {n_rows} rows for {len(part.entries)} samples"
         )
 
 
@@ -188,19 +235,13 @@ def _write_table(
     annotator: str,
     inputs: Mapping[str, InputTable],
     rows: Iterable[Row],
-    progress: OnProgress | None,
 ) -> Footer:
     counts: Counter[str] = Counter()
-    n_unreported = 0
     with TableWriter(task.table, table_schema(task.annotator)) as table:
         for row in rows:
             _log_trouble(task.source.name, row)
             counts[row["status"]] += 1
             table.add(row)
-            n_unreported += 1
-            if progress is not None and n_unreported == _REPORT_EVERY:
-                progress(n_unreported)
-                n_unreported = 0
         if _fingerprint(shard.path, task) != shard.fingerprint:
             raise ShardError(task.source.name, "changed while it was being annotated")
         footer = Footer(
@@ -215,8 +256,6 @@ def _write_table(
             problems=shard.index.problems,
         )
         table.finish(footer)
-    if progress is not None:
-        progress(n_unreported)
     return footer
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -84,9 +85,14 @@ class RayEngine:
     """
 
     def __init__(
-        self, annotator: Annotator, workers: Sequence[Placement], annotator_id: str
+        self,
+        annotator: Annotator,
+        workers: Sequence[Placement],
+        annotator_id: str,
+        stall_timeout_s: float | None = None,
     ) -> None:
         self._annotator = annotator
+        self._stall_timeout_s = stall_timeout_s
         self._workers = list(workers)
         self._id = annotator_id
 
@@ -108,6 +114,7 @@ class RayEngine:
                     if worker.pending is None and waiting:
                         worker.give(waiting.popleft())
                 yield from _collect(ray, workers, waiting, on_samples)
+                yield from _replace_stalled(workers, waiting, self._stall_timeout_s)
         finally:
             for worker in workers:
                 worker.stop()
@@ -198,6 +205,7 @@ class _Worker:
     counting: Any = None
     n_counted: int = 0
     job: Job | None = None
+    last_news: float = 0.0
     deaths_before_ready: int = 0
 
     def start(self) -> None:
@@ -207,8 +215,8 @@ class _Worker:
         self.pending = self.actor.load.remote(self.annotator, self.placement, self.annotator_id)
 
     def give(self, job: Job) -> None:
-        job.attempts += 1
         self.job, self.n_counted, self.counting = job, 0, None
+        self.last_news = time.monotonic()
         self.pending = self.actor.annotate.remote(job.task)
 
     def new_samples(self) -> int:
@@ -252,8 +260,24 @@ def _collect(
                 on_samples(job.task.source.name, value.n_samples - worker.n_counted)
             yield value
     for worker in workers:
-        if on_samples is not None and worker.job is not None and (n := worker.new_samples()):
-            on_samples(worker.job.task.source.name, n)
+        if worker.job is not None and (n := worker.new_samples()):
+            worker.last_news = time.monotonic()
+            if on_samples is not None:
+                on_samples(worker.job.task.source.name, n)
+
+
+def _replace_stalled(
+    workers: list[_Worker], waiting: deque[Job], timeout_s: float | None
+) -> Iterator[ShardReport]:
+    """Kill and replace actors that have made no progress for too long; yields what was lost."""
+    now = time.monotonic()
+    for worker in workers:
+        if timeout_s is not None and worker.job and now - worker.last_news > timeout_s:
+            worker.stop()
+            stalled = TimeoutError(f"timed out: no progress in {timeout_s:g} s")
+            report = _replace_dead(worker, waiting, stalled)
+            if report is not None:
+                yield report
 
 
 def _replace_dead(worker: _Worker, waiting: deque[Job], error: Exception) -> ShardReport | None:
@@ -267,7 +291,8 @@ def _replace_dead(worker: _Worker, waiting: deque[Job], error: Exception) -> Sha
     worker.start()
     if job is None:
         return None
-    return job.give_back(waiting, f"its Ray actor died {job.attempts} times: {error}")
+    stalled = isinstance(error, TimeoutError)
+    return job.give_back(waiting, str(error) if stalled else f"its Ray actor died: {error}")
 
 
 def _identify(annotator: Annotator, placement: Placement) -> str:

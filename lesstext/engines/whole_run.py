@@ -60,6 +60,9 @@ class RunConfig:
     force: Annotated[bool, Flag("Do again what is done already.")] = False
     limit: Annotated[int | None, Flag("Only the first N shards.")] = None
     slice: tuple[int, int] = (0, 1)
+    stall_timeout: Annotated[
+        float, Flag("A worker that finishes no sample for so many seconds is replaced.")
+    ] = 600.0
     allow_pipe: Annotated[bool, Flag("Allow pipe:COMMAND inputs.")] = False
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class RunConfig:
             raise UsageError(f"--slice i/N needs 0 <= i < N, got {part}/{n_parts}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1 shard, got {self.limit}")
+        if not self.stall_timeout > 0:
+            raise UsageError(f"--stall-timeout must be above 0 s, got {self.stall_timeout}")
         check_inputs(self.annotator, self.inputs)
 
     def as_json(self) -> str:

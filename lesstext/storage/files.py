@@ -20,12 +20,13 @@ _FOREIGN_LEFTOVER_AGE_S = 24 * 3600
 
 
 @contextmanager
-def atomic_path(target: Location) -> Iterator[Path]:
+def atomic_path(target: Location, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it is synced and renamed to `target`.
 
     On any exception the temporary file is removed and `target` is left as it was. The temporary
     name holds host and process id, so that two processes never write into the same file.
-    A remote target is written into a local temporary folder and then uploaded.
+    A remote target is written into a local temporary folder and then uploaded. What is not
+    `durable` survives its process but perhaps not a power cut: it is not synced.
     """
     if not isinstance(target, Path):
         with scratch_folder() as folder:
@@ -36,9 +37,11 @@ def atomic_path(target: Location) -> Iterator[Path]:
     partial = target.with_name(f".{target.name}.{name_tag()}{PARTIAL_SUFFIX}")
     try:
         yield partial
-        _sync(partial)
+        if durable:
+            _sync(partial)
         os.replace(partial, target)
-        _sync(target.parent)
+        if durable:
+            _sync(target.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

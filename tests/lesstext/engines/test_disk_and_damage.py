@@ -48,8 +48,9 @@ def test_tables_that_cannot_be_written_are_listed_and_leave_nothing(tmp_path: Pa
     assert "failed shards: 1" in limited.stdout
     assert "FAILED shard 1: cannot be written: [Errno 27] " in limited.stdout
     assert {path.name for path in out.rglob("*.parquet")} == {"0.parquet", "2.parquet"}
-    assert list(out.rglob(".*")) == []
+    assert [path.name for path in out.rglob(".*")] == [".1.parts"], "what was annotated is kept"
     subprocess.run(arguments, check=True, capture_output=True)
+    assert list(out.rglob(".*")) == []
     assert [read_footer(table).n_samples for table in find_tables(out)] == [SMALL, LARGE, SMALL]
 
 

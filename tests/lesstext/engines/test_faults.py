@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from lesstext.annotators.text_area import TextArea
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.one_shard import Task
-from lesstext.engines.whole_run import RunConfig, execute, plan
+from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource
 from lesstext.storage.files import atomic_path, remove_leftovers
@@ -115,18 +116,18 @@ def test_an_exception_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 class Suicidal:
-    """Kills its own process at a picture 13 px wide, the first `times` times that it meets one."""
+    """Sends its own process a signal at a picture 13 px wide, the first `times` times."""
 
     id, input_px = "suicidal", None
 
-    def __init__(self, marks: Path, times: int) -> None:
-        self.marks, self.times = marks, times
+    def __init__(self, marks: Path, times: int, kind: signal.Signals) -> None:
+        self.marks, self.times, self.signal = marks, times, kind
 
     def detect(self, images: Sequence[Pixels]) -> list[TextRegions]:
         n_deaths = len(list(self.marks.iterdir()))
         if n_deaths < self.times and any(image.shape[1] == 13 for image in images):
             (self.marks / str(n_deaths)).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal)
         return [TextRegions((), np.zeros(0, np.float32)) for _ in images]
 
 
@@ -136,31 +137,57 @@ def identify(settings: DetectorSettings) -> str:
 
 
 def load(settings: DetectorSettings) -> Suicidal:
-    return Suicidal(Path(settings.options["marks"]), int(settings.options["times"]))
+    options = settings.options
+    kind = signal.Signals[options.get("signal", "SIGKILL")]
+    return Suicidal(Path(options["marks"]), int(options["times"]), kind)
 
 
-@pytest.mark.parametrize(("times", "n_failed"), [(1, 0), (99, 1)])
-def test_a_dead_workers_shard_is_taken_again_until_it_is_hopeless(
-    tmp_path: Path, times: int, n_failed: int, plugin: Plugin
-) -> None:
-    plugin("suicidal", "tests.lesstext.engines.test_faults")
+def run_with_deadly(
+    tmp_path: Path, deadly: set[int], times: int, kind: str, stall_timeout_s: float = 60.0
+) -> RunSummary:
+    """Score three shards of 200 samples, those of `deadly` numbers in the second one deadly."""
     (tmp_path / "marks").mkdir()
-    for number in range(4):
-        deadly = encoded(picture(13 if number == 2 else 14))
-        write_tar(tmp_path / f"in/{number}.tar", sample("k", deadly))
-    settings = TextArea(
-        detector="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
-    )
+    for shard in range(3):
+        members = []
+        for number in range(200):
+            width = 13 if shard == 1 and number in deadly else 14
+            members += sample(f"{number:03d}", encoded(picture(width)))
+        write_tar(tmp_path / f"in/{shard}.tar", members)
+    options = {"marks": str(tmp_path / "marks"), "times": str(times), "signal": kind}
+    annotator = TextArea(detector="suicidal", options=options)
     config = RunConfig(
-        shards=(str(tmp_path / "in"),), out=tmp_path / "out", annotator=settings, workers=2
+        shards=(str(tmp_path / "in"),), out=tmp_path / "out", annotator=annotator, workers=2
     )
     todo = plan(config)
-    summary = execute(config, todo, LocalEngine(todo.annotator, todo.placements))
-    assert len(summary.reports) == 4
-    assert [report.shard for report in summary.failed] == ["2"] * n_failed
-    if n_failed:
-        assert "its worker process died 3 times" in str(summary.failed[0].error)
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == 4 - n_failed
+    return execute(config, todo, LocalEngine(annotator, todo.placements, stall_timeout_s))
+
+
+@pytest.mark.parametrize("times", [1, 99])
+@pytest.mark.parametrize(("kind", "reason"), [("SIGKILL", "died"), ("SIGSTOP", "timed out")])
+def test_a_sample_that_costs_its_worker_is_found_and_fails_alone(
+    tmp_path: Path, plugin: Plugin, times: int, kind: str, reason: str
+) -> None:
+    plugin("suicidal", "tests.lesstext.engines.test_faults")
+    summary = run_with_deadly(tmp_path, {150}, times, kind, stall_timeout_s=2.0)
+    assert summary.failed == []
+    rows = pq.read_table(tmp_path / "out/1.parquet").to_pylist()
+    assert [row["key"] for row in rows] == [f"{number:03d}" for number in range(200)]
+    failed = [row for row in rows if row["status"] != "ok"]
+    assert [row["key"] for row in failed] == ["150"] * (times > 1)
+    for row in failed:
+        assert row["status"] == "decode_error" and reason in row["error"]
+    assert list((tmp_path / "out").glob(".*")) == []
+
+
+def test_a_shard_whose_samples_keep_costing_workers_fails(
+    tmp_path: Path, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lesstext.engines.base.LOST_THAT_CONDEMN_A_SHARD", 2)
+    plugin("suicidal", "tests.lesstext.engines.test_faults")
+    summary = run_with_deadly(tmp_path, set(range(20)), 99, "SIGKILL")
+    (failed,) = summary.failed
+    assert "2 of its samples cost a worker" in str(failed.error) and failed.shard == "1"
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

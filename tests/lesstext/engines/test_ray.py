@@ -84,23 +84,19 @@ def test_score_and_export_are_byte_for_byte_those_of_the_local_engine(
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize(("times", "n_failed"), [(1, 0), (99, 1)])
-def test_a_killed_actors_shard_is_taken_again_until_it_is_hopeless(
-    tmp_path: Path, plugin: Path, times: int, n_failed: int
+@pytest.mark.parametrize(("times", "n_lost"), [(1, 0), (99, 1)])
+def test_a_sample_that_kills_its_actor_is_found_and_fails_alone(
+    tmp_path: Path, plugin: Path, times: int, n_lost: int
 ) -> None:
     (tmp_path / "marks").mkdir()
     for number in range(3):
         deadly = encoded(picture(13 if number == 1 else 14))
-        write_tar(tmp_path / f"in/{number}.tar", sample("k", deadly))
-    settings = TextArea(
-        detector="suicidal", options={"marks": str(tmp_path / "marks"), "times": str(times)}
-    )
-    summary = score_on_ray(tmp_path / "in", tmp_path / "out", settings)
-    assert len(summary.reports) == 3
-    assert [report.shard for report in summary.failed] == ["1"] * n_failed
-    if n_failed:
-        assert "its Ray actor died 3 times" in str(summary.failed[0].error)
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3 - n_failed
+        write_tar(tmp_path / f"in/{number}.tar", sample("k", deadly) + sample("l"))
+    options = {"marks": str(tmp_path / "marks"), "times": str(times)}
+    annotator = TextArea(detector="suicidal", options=options)
+    summary = score_on_ray(tmp_path / "in", tmp_path / "out", annotator)
+    assert summary.failed == [] and summary.counts.get("decode_error", 0) == n_lost
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
     assert list((tmp_path / "out").glob(".*")) == []
 
 

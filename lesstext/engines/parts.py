@@ -1,0 +1,126 @@
+"""The rows of a shard so far, so that work inside a shard is not lost.
+
+They lie beside the table in `.<stem>.parts/`, a file for each run of rows; a file appears whole and
+says what it was made from. Whoever takes the shard next goes on behind the last of them, and when
+the table is written they go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesstext.errors import LesstextError, TableError
+from lesstext.shards.samples import Row
+from lesstext.storage.files import atomic_path
+from lesstext.storage.paths import Location, RemotePath
+from lesstext.storage.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARTS_SUFFIX = ".parts"
+_PART_SUFFIX = ".part"
+_METADATA_KEY = b"lesstext_part"
+_ROWS_PER_PART = 128
+_ROWS_PER_REMOTE_PART = 1024
+
+
+class Parts:
+    """The rows of one shard, in tar order; the last ones in memory, the others on disk.
+
+    `identity` is everything that decides a row, as JSON knows it; `keys` are those of all the
+    shard's samples. What lies there from something else, or damaged, is removed.
+    """
+
+    def __init__(
+        self, table: Location, schema: pa.Schema, identity: Any, keys: Sequence[str]
+    ) -> None:
+        stem = table.name.rpartition(".")[0]
+        self._folder = table.with_name(f".{stem}{PARTS_SUFFIX}")
+        is_remote = isinstance(table, RemotePath)
+        self._size = _ROWS_PER_REMOTE_PART if is_remote else _ROWS_PER_PART
+        self._made_from = json.dumps(identity, sort_keys=True).encode()
+        self._schema = schema.with_metadata({_METADATA_KEY: self._made_from})
+        self._files: list[tuple[Location, int]] = []
+        self._rows: list[Row] = []
+        self.n_rows = 0
+        if len(keys) > self._size:
+            self._find(keys)
+
+    def add(self, row: Row) -> None:
+        """Append one row; full parts go to disk."""
+        self._rows.append(row)
+        self.n_rows += 1
+        if len(self._rows) == self._size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring all rows to disk."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._rows:
+            first = self.n_rows - len(self._rows)
+            file = self._folder / f"{first:09d}{_PART_SUFFIX}"
+            with atomic_path(file, durable=False) as partial:
+                pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), partial)
+            self._files.append((file, len(self._rows)))
+            self._rows = []
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in tar order; raises TableError where a part has gone meanwhile."""
+        for file, n_rows in self._files:
+            rows = self._read(file)
+            if len(rows) != n_rows:
+                raise TableError(f"{file} has changed meanwhile; run the same command again")
+            yield from rows
+        yield from self._rows
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.remove()
+        self._files, self._rows, self.n_rows = [], [], 0
+
+    def remove(self) -> None:
+        """Remove the parts: the table stands, or they are of no use."""
+        if isinstance(self._folder, RemotePath) and not self._files:
+            return  # nothing is there, and asking would cost a request for each shard
+        for file in self._folder.rglob(f"*{_PART_SUFFIX}"):
+            file.unlink(missing_ok=True)
+        if isinstance(self._folder, Path):
+            with suppress(OSError):  # another process may be writing there
+                os.rmdir(self._folder)
+
+    def _find(self, keys: Sequence[str]) -> None:
+        found_files: list[Location] = list(self._folder.rglob(f"*{_PART_SUFFIX}"))
+        for file in sorted(found_files, key=str):
+            try:
+                rows = self._read(file)
+            except (OSError, LesstextError, ValueError):
+                rows = []
+            found = [row["key"] for row in rows]
+            if not found or found != list(keys[self.n_rows : self.n_rows + len(found)]):
+                file.unlink(missing_ok=True)
+                continue
+            self._files.append((file, len(found)))
+            self.n_rows += len(found)
+
+    def _read(self, file: Location) -> list[Row]:
+        """A part's rows; none when it was made from something else."""
+        import pyarrow.parquet as pq
+
+        with scratch_folder() as folder:
+            path = file if isinstance(file, Path) else folder / file.name
+            if isinstance(file, RemotePath):
+                file.download(path)
+            table = pq.read_table(path)
+        made_from = (table.schema.metadata or {}).get(_METADATA_KEY)
+        if not table.schema.equals(self._schema) or made_from != self._made_from:
+            return []
+        rows: list[Row] = table.to_pylist()
+        return rows
