@@ -114,7 +114,7 @@ def verify(
     out: Path, source: str | None, *, labels: Path | None, n_sample: int, seed: int, full: bool
 ) -> int:
     """Check a set against its manifest; 1 when something differs."""
-    from attr_builder.building.build import CLASSES_NAME
+    from attr_builder.building.stored import CLASSES_NAME
     from attr_builder.building.verify import verify_set
     from attr_builder.labelled_images.classes import load_class_list
     from attr_builder.labelled_images.sources import open_source

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attr_builder.building.build import CLASSES_NAME, load_painter
+from attr_builder.building.stored import CLASSES_NAME, load_painter
 from attr_builder.building.manifest import PARQUET_NAME, Row, read_manifest
 from attr_builder.drawing.presets import VARIANTS
 from attr_builder.errors import SetError, SourceError
