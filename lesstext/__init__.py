@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from lesstext.shards.tar_reading import ShardIndex, index_shard
     from lesstext.storage.paths import location
     from lesstext.tables.reading import read_tables
-    from lesstext.tables.selection import Counts, Rule, Selection, read_selection, select
+    from lesstext.tables.rule import Rule
+    from lesstext.tables.selecting import select
+    from lesstext.tables.selection import Counts, Selection, read_selection
     from lesstext.text_detection.protocol import (
         Detector,
         DetectorSettings,
@@ -102,7 +104,9 @@ __getattr__, __dir__ = lazily(
         "lesstext.shards.tar_reading": "ShardIndex index_shard",
         "lesstext.storage.paths": "location",
         "lesstext.tables.reading": "read_tables",
-        "lesstext.tables.selection": "Counts Rule Selection read_selection select",
+        "lesstext.tables.rule": "Rule",
+        "lesstext.tables.selecting": "select",
+        "lesstext.tables.selection": "Counts Selection read_selection",
         "lesstext.text_detection.protocol": "Detector DetectorSettings TextRegions load_detector",
         "lesstext.verbs": "annotate export_shards score",
     },

@@ -55,19 +55,32 @@ def score() -> None:
 
 @app.command(epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.005`")
 def select(
-    scores: Annotated[str, typer.Argument(help="Folder or URL of score tables.")],
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders or URLs of tables, one for each annotator; `NAME=FOLDER` renames one.",
+            metavar="TABLES...",
+        ),
+    ],
     out: Annotated[str, typer.Option(help="Selection file to write (parquet).")],
     require: Annotated[
         list[str] | None,
-        typer.Option(help="Refuse unless every one of these shards has its table."),
+        typer.Option(help="Refuse unless every one of these shards has its tables."),
     ] = None,
     max_text_area: MaxTextArea = None,
     keep_fraction: Annotated[
-        float | None, typer.Option(help="Keep this share of ok samples, lowest ratio first.")
+        float | None,
+        typer.Option(help="Keep this share of ok samples, lowest text-area ratio first."),
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="With --keep-fraction: the column to go by instead.")
+    ] = None,
+    highest: Annotated[
+        bool, typer.Option("--highest", help="With --by: keep the highest, not the lowest.")
+    ] = False,
     where: Annotated[
         str | None,
-        typer.Option(help='SQL over score columns: "text_area_ratio < 0.02 and width >= 200".'),
+        typer.Option(help='SQL over columns: "text_area_ratio < 0.02 and width >= 200".'),
     ] = None,
     metadata: Annotated[
         Path | None,
@@ -85,38 +98,29 @@ def select(
 ) -> None:
     """Decide by a rule which samples to keep; never looks at an image again.
 
-    The control is written beside the selection as NAME.control.parquet.
+    Tables of several annotators are joined sample by sample; a column that two of them have is
+    reached as `annotator.column`. The control is written beside the selection as
+    NAME.control.parquet.
     """
-    from lesstext.cli.terminal import print_selection
-    from lesstext.errors import UsageError
-    from lesstext.shards.specs import expand_specs
-    from lesstext.storage.paths import location
-    from lesstext.tables.selection import Rule, read_selection
-    from lesstext.tables.selection import select as run_select
-    from lesstext.verify import require_tables
+    from lesstext.cli.select import SelectConfig, run_select
 
-    if on_failed not in ("drop", "keep"):
-        raise UsageError(f"--on-failed must be drop or keep, got {on_failed!r}")
-    if control not in (None, "random"):
-        raise UsageError(f"--control must be random, got {control!r}")
-    rule = Rule(
-        max_text_area=max_text_area,
-        keep_fraction=keep_fraction,
-        where=where,
-        seed=seed,
-        keep_failed=on_failed == "keep",
+    run_select(
+        SelectConfig(
+            tables=tables,
+            out=out,
+            require=require,
+            max_text_area=max_text_area,
+            keep_fraction=keep_fraction,
+            by=by,
+            highest=highest,
+            where=where,
+            metadata=metadata,
+            control=control,
+            seed=seed,
+            on_failed=on_failed,
+            npy=npy,
+        )
     )
-    tables, target = location(scores), location(out)
-    if require is not None:
-        require_tables(expand_specs(require), tables)
-    control_path = target.with_suffix(".control.parquet") if control else None
-    subset_file = None if npy is None else location(npy)
-    selection = run_select(
-        tables, target, rule, metadata=metadata, control=control_path, npy=subset_file
-    )
-    print_selection(selection)
-    if control_path is not None:
-        print_selection(read_selection(control_path))
 
 
 @app.command(epilog="Example: `lesstext export laion/ --selection keep.parquet --out clean/`")

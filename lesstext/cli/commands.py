@@ -10,10 +10,11 @@ from lesstext.engines import engine_for
 from lesstext.engines.whole_run import Plan, RunConfig, RunSummary, execute, plan
 from lesstext.export import ExportConfig
 from lesstext.export import export as run_export
+from lesstext.policies import text_area
 from lesstext.report import write_report
 from lesstext.shards.specs import ShardSource
 from lesstext.storage.paths import Location
-from lesstext.tables.selection import Rule, select
+from lesstext.tables.selecting import select
 
 
 def annotate(config: RunConfig) -> int:
@@ -40,7 +41,7 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
 
 
 def filter_shards(
-    config: RunConfig, rule: Rule, out: Location, samples_per_shard: int | None
+    config: RunConfig, max_text_area: float, out: Location, samples_per_shard: int | None
 ) -> int:
     """Score, select, export and report; shards that failed to be scored are left out and named."""
     todo = plan(config)
@@ -48,7 +49,8 @@ def filter_shards(
     failed = {report.shard for report in summary.failed}
     sources = [source for source in todo.sources if source.name not in failed]
     selection = out / "selection.parquet"
-    print_selection(select(config.out, selection, rule))
+    rule = text_area.at_most(max_text_area)
+    print_selection(select([config.out], selection, rule))
     exporting = ExportConfig(
         shards=config.shards,
         selection=selection,
@@ -59,7 +61,7 @@ def filter_shards(
     )
     exit_code = export(exporting, sources)
     page = out / "report.html"
-    write_report(config.out, todo.sources, page, max_text_area=rule.max_text_area or 0.0)
+    write_report(config.out, todo.sources, page, max_text_area=max_text_area)
     print(f"report: {page}")
     return max(summary.exit_code, exit_code)
 

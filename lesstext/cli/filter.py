@@ -14,7 +14,6 @@ from lesstext.cli.options import DryRun, Shards, Verbose
 from lesstext.console import set_up_logging
 from lesstext.dataclass_options import with_parameters
 from lesstext.storage.paths import location
-from lesstext.tables.selection import Rule
 
 
 def filter_command() -> Callable[..., None]:
@@ -44,7 +43,8 @@ def _filter(
     """
     set_up_logging(verbose)
     config = run_config(TextArea, shards, location(out) / "scores", values)
-    rule = Rule(max_text_area=max_text_area)
     if dry_run:
         raise typer.Exit(commands.estimate(config))
-    raise typer.Exit(commands.filter_shards(config, rule, location(out), samples_per_shard))
+    raise typer.Exit(
+        commands.filter_shards(config, max_text_area, location(out), samples_per_shard)
+    )

@@ -96,8 +96,23 @@ def print_selection(selection: Selection) -> None:
     )
     if counts.failed_but_kept:
         print(f"  {counts.failed_but_kept} of the kept are failures")
-    if selection.threshold is not None:
-        print(f"  text-area ratio at most {selection.threshold:g}")
+    if selection.kind == "rule":
+        print(f"  {_rule_in_words(selection)}")
+    if selection.joined is not None and selection.kind == "rule":
+        joined = selection.joined
+        print(
+            f"  metadata: {joined.matched} samples have a row, {joined.unmatched} have none; "
+            f"{joined.unmatched_metadata} rows belong to no sample"
+        )
+
+
+def _rule_in_words(selection: Selection) -> str:
+    rule = selection.rule
+    if "where" in rule:
+        return f"rule: {rule['where']}"
+    side, word = ("highest", "at least") if rule["highest"] else ("lowest", "at most")
+    cut = "" if selection.threshold is None else f": {word} {selection.threshold:g}"
+    return f"rule: the {side} {rule['keep_fraction']:g} by {rule['by']}{cut}"
 
 
 def _print_names(title: str, reports: Sequence[ShardReport]) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
-from pathlib import Path
 from typing import Any
 
 from lesstext.report.pictures import Picture, PictureReader
 from lesstext.report.rows import RowId, ScoreRows
-from lesstext.tables.table import Footer
 
 N_SHOWN = 12
 MAX_CAPTION_CHARS = 1000
@@ -54,14 +52,13 @@ def choose(rows: ScoreRows, max_text_area: float, n_examples: int) -> list[RowId
 def load(
     rows: ScoreRows,
     chosen: Sequence[RowId],
-    tables: Sequence[tuple[Path, Footer]],
     pictures: PictureReader,
 ) -> list[Example]:
     """Read the chosen samples; ordered by ratio, equal ratios (most are 0) as they were chosen."""
     details = sorted(rows.details(chosen).items())
     examples: dict[RowId, Example] = {}
     for table, group in groupby(details, key=lambda item: item[0].table):
-        footer = tables[table][1]
+        footer = rows.folder.footers[table]
         of_shard = dict(group)
         found = pictures.read_all(footer, list(of_shard.values()))
         for (row_id, row), picture in zip(of_shard.items(), found, strict=True):

@@ -14,11 +14,11 @@ from lesstext.report.pictures import PictureReader
 from lesstext.report.rows import ScoreRows, TroubleGroup
 from lesstext.report.thresholds import Bar, histogram_bars, threshold_grid
 from lesstext.report.timings import Timings, read_timings
-from lesstext.shards.names import known_as
 from lesstext.shards.specs import ShardSource
 from lesstext.storage.files import write_text
 from lesstext.storage.paths import Location, local_mirror
-from lesstext.tables.table import STATS_SUFFIX, TABLE_SUFFIX, Footer, read_footers
+from lesstext.tables.folder import TableFolder, TableSource, open_tables
+from lesstext.tables.table import STATS_SUFFIX, stats_path
 
 DEFAULT_N_EXAMPLES = 240
 DEFAULT_TITLE = "Text-area report"
@@ -111,32 +111,35 @@ def write_report(
         raise UsageError(f"the text-area threshold must lie in [0, 1], got {max_text_area}")
     if n_examples < 0:
         raise UsageError(f"the number of examples must not be negative, got {n_examples}")
-    with local_mirror(scores, [f"*{TABLE_SUFFIX}", f"*{STATS_SUFFIX}"]) as tables:
-        findings = _find(tables, shards, max_text_area, title or DEFAULT_TITLE, n_examples)
+    stats_files = [f"*{STATS_SUFFIX}"]
+    with open_tables(TableSource(scores)) as folder, local_mirror(scores, stats_files) as stats:
+        timings = read_timings(stats_path(stats, footer.shard) for footer in folder.footers)
+        findings = _find(
+            ScoreRows(folder), shards, max_text_area, title or DEFAULT_TITLE, n_examples, timings
+        )
     write_text(out, _render(findings))
 
 
 def _find(
-    scores: Path,
+    rows: ScoreRows,
     shards: Sequence[ShardSource] | None,
     max_text_area: float,
     title: str,
     n_examples: int,
+    timings: Timings,
 ) -> _Findings:
-    tables = read_footers(scores)
-    rows = ScoreRows(tables)
+    footers = rows.folder.footers
     counts = rows.counts()
     thresholds, place = threshold_grid(max_text_area)
     at_or_below = rows.at_or_below(thresholds)
-    _check_accounting(scores, tables, counts, at_or_below[-1])
+    _check_ratios(rows.folder, counts, at_or_below[-1])
     chosen = choose(rows, max_text_area, n_examples)
-    scored = {footer.shard for _, footer in tables}
-    shards = None if shards is None else known_as(shards, scored)
+    scored = {footer.shard for footer in footers}
     return _Findings(
         title=title,
         version=__version__,
-        annotator=tables[0][1].annotator,
-        n_shards=len(tables),
+        annotator=rows.folder.annotator,
+        n_shards=len(footers),
         counts=counts,
         thresholds=thresholds,
         chosen=place,
@@ -144,26 +147,19 @@ def _find(
         bars=histogram_bars(thresholds, at_or_below),
         failures=rows.failures(_N_TROUBLES),
         notes=rows.notes(_N_TROUBLES),
-        damaged=[(footer.shard, footer.problems) for _, footer in tables if footer.problems],
+        damaged=[(footer.shard, footer.problems) for footer in footers if footer.problems],
         without_table=sorted({source.name for source in shards or ()} - scored),
-        timings=read_timings(path for path, _ in tables),
-        examples=load(rows, chosen, tables, PictureReader(shards)),
+        timings=timings,
+        examples=load(rows, chosen, PictureReader(shards)),
     )
 
 
-def _check_accounting(
-    scores: Path, tables: list[tuple[Path, Footer]], counts: dict[str, int], n_with_ratio: int
-) -> None:
-    n_rows = sum(counts.values())
-    n_promised = sum(footer.n_samples for _, footer in tables)
-    if n_rows != n_promised:
-        raise TableError(
-            f"{scores}: the tables hold {n_rows} rows but their footers speak of {n_promised}"
-        )
+def _check_ratios(folder: TableFolder, counts: dict[str, int], n_with_ratio: int) -> None:
     n_ok = counts.get("ok", 0)
     if n_with_ratio != n_ok:
         raise TableError(
-            f"{scores}: {n_ok} samples are ok but {n_with_ratio} have a ratio in [0, 1]"
+            f"{folder.source.folder}: {n_ok} samples are ok but {n_with_ratio} have a ratio "
+            "in [0, 1]"
         )
 
 

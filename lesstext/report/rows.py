@@ -10,15 +10,21 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lesstext.tables.table import Footer
+from lesstext.errors import TableError, UsageError
+from lesstext.tables.checks import find_damage
+from lesstext.tables.folder import TableFolder
 
 _STRATA_PER_DECADE = 30
 _LOWEST_DECADE = -4
 _FAILURE = "status <> 'ok'"
 _NOTE = "status = 'ok' AND error IS NOT NULL"
+_COUNTED = ("key", "status", "error", "text_area_ratio")
+_SHOWN = (
+    *("key", "text_area_ratio", "width", "height", "n_regions", "regions"),
+    *("image_offset", "image_size"),
+)
 _USABLE = "status = 'ok' AND text_area_ratio IS NOT NULL"
 
 
@@ -49,26 +55,26 @@ class TroubleGroup:
 
 
 class ScoreRows:
-    """The rows of all given score tables.
+    """The rows of all text-area tables of a folder."""
 
-    `tables` are paths with their footers, as `lesstext.tables.table.read_footers` returns them.
-    """
-
-    def __init__(self, tables: Sequence[tuple[Path, Footer]]) -> None:
+    def __init__(self, folder: TableFolder) -> None:
         import duckdb
 
-        self._tables = tables
+        if "text_area_ratio" not in folder.columns:
+            raise UsageError(
+                f"{folder.source.folder} holds tables of {folder.annotator_name}; "
+                "the report shows those of text_area"
+            )
+        self.folder = folder
+        folder.fetch(_COUNTED)
         self._connection = duckdb.connect(config={"preserve_insertion_order": False})
         self._connection.execute(
             """CREATE TEMP TABLE shards AS
-               SELECT unnest($paths::VARCHAR[]) AS path, unnest($names::VARCHAR[]) AS name,
-                      unnest(range(len($paths::VARCHAR[]))) AS nr""",
-            {
-                "paths": [str(path) for path, _ in tables],
-                "names": [footer.shard for _, footer in tables],
-            },
+               SELECT unnest($names::VARCHAR[]) AS name, unnest(range(len($names::VARCHAR[]))) AS nr
+            """,
+            {"names": [footer.shard for footer in folder.footers]},
         )
-        self._files = [glob.escape(str(path)) for path, _ in tables]
+        self._files = [glob.escape(str(file.path)) for file in folder.files]
 
     def counts(self) -> dict[str, int]:
         """Samples by status."""
@@ -119,24 +125,12 @@ class ScoreRows:
         return [[RowId(row["nr"], row["row"]) for row in band] for (band,) in self._ask(query)]
 
     def details(self, wanted: Sequence[RowId]) -> dict[RowId, dict[str, Any]]:
-        """All columns of some rows; a table without regions has no such column."""
-        by_table: dict[int, list[int]] = {}
-        for row_id in sorted(set(wanted)):
-            by_table.setdefault(row_id.table, []).append(row_id.row)
-        found: dict[RowId, dict[str, Any]] = {}
-        for table, rows in by_table.items():
-            for row in self._rows_of(table, rows):
-                found[RowId(table, row["file_row_number"])] = row
-        return found
-
-    def _rows_of(self, table: int, rows: list[int]) -> list[dict[str, Any]]:
-        cursor = self._connection.execute(
-            """SELECT * FROM read_parquet($files, file_row_number = true, hive_partitioning = false)
-               WHERE list_contains($rows::BIGINT[], file_row_number)""",
-            {"files": self._files[table], "rows": rows},
-        )
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+        """What is shown of some rows; a table without regions has no such column."""
+        by_table: dict[int, set[int]] = {}
+        for row_id in wanted:
+            by_table.setdefault(row_id.table, set()).add(row_id.row)
+        found = self.folder.read_rows(by_table, _SHOWN)
+        return {RowId(*place): row for place, row in found.items()}
 
     def _troubles(self, condition: str, n: int) -> list[TroubleGroup]:
         query = f"""
@@ -152,18 +146,22 @@ class ScoreRows:
 
     def _ask(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run a query over `rows`, or over `lots`: rows with their shard and a stable hash."""
+        import duckdb
+
         source = """
             WITH rows AS (
-                SELECT filename, file_row_number AS row, key, status, error, text_area_ratio
-                FROM read_parquet(
-                    $files, filename = true, file_row_number = true, hive_partitioning = false)
+                SELECT file_index AS nr, file_row_number AS row, key, status, error, text_area_ratio
+                FROM read_parquet($files, file_row_number = true, hive_partitioning = false)
             ), lots AS (
-                SELECT nr, name, row, key, status, error, text_area_ratio,
-                       hash(name, key, row) AS lot
-                FROM rows JOIN shards ON rows.filename = shards.path
+                SELECT rows.*, name, hash(name, key, row) AS lot
+                FROM rows JOIN shards ON rows.nr = shards.nr
             ) """
-        cursor = self._connection.execute(source + query, {"files": self._files, **parameters})
-        found: list[tuple[Any, ...]] = cursor.fetchall()
+        try:
+            cursor = self._connection.execute(source + query, {"files": self._files, **parameters})
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+        except duckdb.Error as error:
+            damage = find_damage(self.folder, _COUNTED)
+            raise damage or TableError(f"the tables cannot be read: {error}") from error
         return found
 
 

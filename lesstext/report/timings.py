@@ -6,10 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lesstext.tables.table import STATS_SUFFIX, TABLE_SUFFIX
+from lesstext.storage.paths import Location
 
 _TOTAL = "total"
 
@@ -33,12 +32,12 @@ class Timings:
     n_shards: int
 
 
-def read_timings(tables: Iterable[Path]) -> Timings:
+def read_timings(stats_files: Iterable[Location]) -> Timings:
     """Add up the stats of all tables; shards without readable stats count as not timed."""
     seconds: Counter[str] = Counter()
     n_samples = n_shards = 0
-    for table in tables:
-        stats = _read_stats(table)
+    for path in stats_files:
+        stats = _read_stats(path)
         if stats is not None:
             seconds.update(stats["seconds"])
             n_samples += stats["samples"]
@@ -52,8 +51,7 @@ def read_timings(tables: Iterable[Path]) -> Timings:
     return Timings(stages, n_samples, n_shards)
 
 
-def _read_stats(table: Path) -> dict[str, Any] | None:
-    path = table.with_name(table.name.removesuffix(TABLE_SUFFIX) + STATS_SUFFIX)
+def _read_stats(path: Location) -> dict[str, Any] | None:
     try:
         stats = json.loads(path.read_text(encoding="utf-8"))
         float(sum(stats["seconds"].values()) + stats["samples"])

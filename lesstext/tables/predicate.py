@@ -7,10 +7,12 @@ config therefore passes through an allow-list of syntax nodes and functions befo
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from lesstext.errors import UsageError
+from lesstext.tables.columns import Columns, first_line
 
 _NODES = frozenset(
     {"BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION"}
@@ -28,42 +30,59 @@ _OPERATORS = frozenset(
 )
 
 
-def check_predicate(expression: str, columns: Collection[str]) -> str:
-    """Return `expression` if it is one boolean expression over `columns`; raise UsageError if not.
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """An admitted expression: what was written, the same as SQL over the view, and the view's
+    columns that it reads."""
 
-    A column is `name` or, for joined metadata, `meta.name`.
+    text: str
+    sql: str
+    columns: frozenset[str]
 
-    >>> check_predicate("text_area_ratio < 0.02 and width >= 200", ["text_area_ratio", "width"])
-    'text_area_ratio < 0.02 and width >= 200'
+
+def parse_predicate(expression: str, columns: Columns) -> Predicate:
+    """Admit `expression` if it is one expression over `columns`; raise UsageError if not.
+
+    >>> parse_predicate("WIDTH >= 200", Columns({"text_area": ["width"]})).sql
+    '("text_area.width" >= 200)'
     """
-    select = _parse(expression)
-    for node in _nodes(select["select_list"]):
+    try:
+        return _parse(expression, columns)
+    except UsageError as error:
+        raise UsageError(f"--where {expression!r}: {error}") from error
+
+
+def _parse(expression: str, columns: Columns) -> Predicate:
+    if "\0" in expression:
+        raise UsageError("holds a NUL character")
+    tree = _syntax_tree(expression)
+    used: set[str] = set()
+    for node in _nodes(tree["statements"][0]["node"]["select_list"]):
         kind = node["class"]
         if kind not in _NODES:
-            raise UsageError(f"--where {expression!r}: {kind.lower()} is not allowed here")
+            raise UsageError(f"{kind.lower()} is not allowed here")
         if kind == "FUNCTION" and not _is_allowed(node["function_name"]):
             raise UsageError(
-                f"--where {expression!r}: function {node['function_name']!r} is not allowed; "
+                f"function {node['function_name']!r} is not allowed; "
                 f"allowed: {' '.join(sorted(_NAMED_FUNCTIONS))}"
             )
         if kind == "COLUMN_REF":
-            _check_column(expression, ".".join(node["column_names"]), columns)
-    return expression
+            column = columns.resolve(".".join(node["column_names"]))
+            node["column_names"] = [column]
+            used.add(column)
+    return Predicate(expression, _as_sql(tree), frozenset(used))
 
 
 def _is_allowed(function: str) -> bool:
     return function.lower() in _NAMED_FUNCTIONS or function in _OPERATORS
 
 
-def _parse(expression: str) -> dict[str, Any]:
-    import duckdb
-
-    (answer,) = duckdb.execute(
-        "SELECT json_serialize_sql(?)", [f"SELECT (\n{expression}\n) AS keep"]
-    ).fetchone() or ("{}",)
-    parsed = json.loads(answer)
+def _syntax_tree(expression: str) -> dict[str, Any]:
+    """The statement `SELECT (expression)` as DuckDB parses it, if it is no more than that."""
+    text = _ask("SELECT json_serialize_sql(?)", f"SELECT (\n{expression}\n)")
+    parsed: dict[str, Any] = json.loads(text)
     if parsed.get("error"):
-        raise UsageError(f"--where {expression!r}: {parsed.get('error_message')}")
+        raise UsageError(first_line(parsed.get("error_message")))
     statements = parsed["statements"]
     select: dict[str, Any] = statements[0]["node"]
     alone = (
@@ -75,8 +94,25 @@ def _parse(expression: str) -> dict[str, Any]:
         and not select.get("where_clause")
     )
     if not alone:
-        raise UsageError(f"--where {expression!r} is not one expression")
-    return select
+        raise UsageError("is not one expression")
+    return parsed
+
+
+def _as_sql(tree: dict[str, Any]) -> str:
+    """The expression of a statement, written out with its columns' names in the view."""
+    statement = _ask("SELECT json_deserialize_sql(?::JSON)", json.dumps(tree))
+    return statement.removeprefix("SELECT ")
+
+
+def _ask(sql: str, parameter: str) -> str:
+    import duckdb
+
+    try:
+        with duckdb.connect() as connection:
+            [(answer,)] = connection.execute(sql, [parameter]).fetchall()
+    except duckdb.Error as error:
+        raise UsageError(first_line(error)) from error
+    return str(answer)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -88,10 +124,3 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(tree, list):
         for value in tree:
             yield from _nodes(value)
-
-
-def _check_column(expression: str, name: str, columns: Collection[str]) -> None:
-    if name.lower() not in {column.lower() for column in columns}:
-        raise UsageError(
-            f"--where {expression!r}: no column {name!r}; columns: {', '.join(sorted(columns))}"
-        )

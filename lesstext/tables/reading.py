@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesstext.storage.paths import Location, local_mirror, location
-from lesstext.tables.table import TABLE_SUFFIX, read_footers
+from lesstext.storage.paths import Location, location
+from lesstext.tables.folder import TableSource, open_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,9 +21,11 @@ def read_tables(folder: Location | str, columns: Sequence[str] | None = None) ->
     """
     import pyarrow as pa
 
-    with local_mirror(location(folder), [f"*{TABLE_SUFFIX}"]) as tables:
-        found = read_footers(tables)
-        return pa.concat_tables([_rows(path, footer.shard, columns) for path, footer in found])
+    with open_tables(TableSource(location(folder))) as opened:
+        opened.fetch(opened.columns if columns is None else columns)
+        return pa.concat_tables(
+            [_rows(file.path, file.footer.shard, columns) for file in opened.files]
+        )
 
 
 def _rows(path: Path, shard: str, columns: Sequence[str] | None) -> pa.Table:

@@ -134,12 +134,16 @@ class TableWriter:
             self._rows = []
 
 
-def read_footer(path: Location) -> Footer:
-    """Read a table's footer; raises TableError where there is none that we understand."""
+def read_footer(path: Location, metadata: Mapping[bytes, bytes] | None = None) -> Footer:
+    """Read a table's footer, from its parquet `metadata` where that was read already.
+
+    Raises TableError where there is none that we understand.
+    """
     from pyarrow import ArrowException
 
     try:
-        metadata = read_parquet_metadata(path)
+        if metadata is None:
+            metadata = read_parquet_metadata(path)
         return Footer.from_bytes(metadata[_FOOTER_KEY])
     except _OtherSchemaError as error:
         raise TableError(
@@ -195,33 +199,5 @@ def find_tables(folder: Path) -> list[Path]:
     return tables
 
 
-def table_names(folder: Location) -> set[str]:
-    """The shards of the tables below a folder, by where the tables lie; often none."""
-    start = len(f"{str(folder).rstrip('/')}/")
-    paths = folder.rglob(f"*{TABLE_SUFFIX}")
-    return {str(path)[start:].removesuffix(TABLE_SUFFIX) for path in paths}
-
-
 class _OtherSchemaError(Exception):
     """A table of another schema version."""
-
-
-def read_footers(folder: Path) -> list[tuple[Path, Footer]]:
-    """Every table below a folder with its footer, by shard name.
-
-    Raises TableError when tables of different annotators or settings lie together, or when
-    two of them speak of one shard.
-    """
-    found = [(path, read_footer(path)) for path in find_tables(folder)]
-    annotators = sorted({footer.annotator for _, footer in found})
-    if len(annotators) > 1:
-        raise TableError(
-            f"{folder} mixes tables of different annotators: {'; '.join(annotators)}; "
-            "annotate again into another folder"
-        )
-    seen: dict[str, Path] = {}
-    for path, footer in found:
-        if footer.shard in seen:
-            raise TableError(f"{path} and {seen[footer.shard]} both speak of shard {footer.shard}")
-        seen[footer.shard] = path
-    return sorted(found, key=lambda item: item[1].shard)

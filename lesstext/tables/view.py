@@ -1,107 +1,164 @@
-"""All score tables of a folder as one DuckDB view, with metadata joined where asked for."""
+"""Tables of several annotators, and metadata where asked for, as one DuckDB view of samples."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lesstext.errors import TableError, UsageError
-from lesstext.tables.table import TABLE_SUFFIX, Footer, read_footers
+from lesstext.errors import TableError
+from lesstext.storage.scratch import scratch_folder
+from lesstext.tables.columns import BASE, DUPLICATE, METADATA, literal, parquet_list, quoted
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
+    from lesstext.tables.folder import TableFolder
+    from lesstext.tables.metadata import Metadata
 
-class ScoreView:
-    """All score tables of a folder as one DuckDB view `s`, in shard order, then tar order."""
+NEEDED = frozenset({"key", "status"})
+_LOADED_ROWS = 5_000_000  # half a gigabyte at most
+_NUMBERS = frozenset(
+    {"FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
+    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
+)
 
-    def __init__(self, folder: Path, metadata: Path | None) -> None:
-        import duckdb
 
-        self.folder = folder
-        found = read_footers(folder)
-        self.footers: list[Footer] = [footer for _, footer in found]
-        for path, footer in found:
-            if path != folder / f"{footer.shard}{TABLE_SUFFIX}":
-                raise TableError(f"{path} scores shard {footer.shard}: it was moved or renamed")
-        self.db = duckdb.connect()
-        self._create_view([str(path) for path, _ in found])
-        self.columns = self._column_names("s")
-        self.ordered = "s"
-        if metadata is not None:
-            self._join(metadata)
+class TableView:
+    """The view `s`: shard, row_number, key, status, and what else is used: uid, error, and columns
+    named `name.column`.
 
-    def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
+    Row by row, the tables of one shard speak of one sample: it is `ok` where it is in all of them,
+    else its status is that of the first in which it is not. Rows are in no order, unless a query
+    orders them by `nr` (the shard's place) and `row_number`. With metadata, `is_joined` is true
+    where a row of it was found. Made by `open_view`.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        folders: Sequence[TableFolder],
+        used: Collection[str],
+        metadata: Metadata | None,
+    ) -> None:
+        self.folders = folders
+        self.metadata = metadata
+        self._connection = connection
+        self.used = sorted(name for name in used if "." in name)
+        self._base = [name for name in BASE if name in {*used, *NEEDED}]
+        self._shards = [footer.shard for footer in folders[0].footers]
+        self.join_condition = "false"
+        self._create()
+        self.types = {row[0]: row[1] for row in self.rows("DESCRIBE s")}
+
+    def load(self) -> None:
+        """Read the rows into memory where they are few: opening thousands of files takes longer
+        than anything that is asked of them."""
+        if sum(file.n_rows for file in self.folders[0].files) <= _LOADED_ROWS:
+            self._connection.execute("CREATE TABLE loaded AS FROM s")
+            self._connection.execute("CREATE OR REPLACE VIEW s AS FROM loaded")
+
+    def one(self, sql: str) -> tuple[Any, ...]:
         """The only row of a query."""
-        (row,) = self.db.cursor().execute(sql, list(parameters)).fetchall()
-        return tuple(row)
+        (row,) = self.rows(sql)
+        return row
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of a query, which are to be few."""
+        found: list[tuple[Any, ...]] = self._connection.cursor().execute(sql).fetchall()
+        return found
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """The rows of a query, a bounded number at a time."""
         import pyarrow as pa
 
-        cursor = self.db.cursor()  # held: duckdb < 2 closes the stream with it
+        cursor = self._connection.cursor()  # held: duckdb < 2 closes the stream with it
         yield from pa.RecordBatchReader.from_stream(cursor.sql(sql))
 
-    @property
-    def digest(self) -> str:
-        """Identifies the tables: which shards, scored by what."""
-        digest = hashlib.blake2b(digest_size=16)
-        for footer in self.footers:
-            digest.update(footer.as_bytes())
-        return digest.hexdigest()
+    def is_number(self, column: str) -> bool:
+        return self.types[column] in _NUMBERS or self.types[column].startswith("DECIMAL")
 
-    def _create_view(self, paths: list[str]) -> None:
-        self.db.execute(
-            f"""CREATE VIEW s AS SELECT * EXCLUDE (filename, file_row_number),
-            {_shard_of(self.folder)} AS shard, file_row_number AS row_number
-            FROM read_parquet({_literal_list(paths)}, filename=true, file_row_number=true,
-                              union_by_name=true, hive_partitioning=false)"""
+    def _create(self) -> None:
+        names = ", ".join(f"({nr}, {literal(shard)})" for nr, shard in enumerate(self._shards))
+        self._connection.execute(
+            f"CREATE TABLE shards AS SELECT * FROM (VALUES {names}) AS v(nr, shard)"
         )
+        for place, folder in enumerate(self.folders):
+            self._connection.execute(f"CREATE VIEW t{place} AS {self._one_folder(folder)}")
+        joins = "".join(f" JOIN t{i} USING (nr, row_number)" for i in range(1, len(self.folders)))
+        self._connection.execute(f"CREATE VIEW t AS SELECT {self._combined()} FROM t0{joins}")
+        columns = ["nr", "shard", "row_number", *self._base, "keys_differ", "is_void"]
+        columns += [quoted(name) for name in self.used]
+        source = "t JOIN shards USING (nr)"
+        if self.metadata is not None:
+            self.join_condition = self._create_metadata()
+            source += f" LEFT JOIN m ON {self.join_condition}"
+            columns.append("m.is_joined")
+        self._connection.execute(f"CREATE VIEW s AS SELECT {', '.join(columns)} FROM {source}")
 
-    def _column_names(self, view: str) -> list[str]:
-        return [row[0] for row in self.db.execute(f"DESCRIBE {view}").fetchall()]
+    def _one_folder(self, folder: TableFolder) -> str:
+        """One annotator's tables: the base columns, and those columns of it that are used."""
+        paths = parquet_list(file.path for file in folder.files)
+        base = [
+            name if name in folder.columns else f"NULL::VARCHAR AS {name}" for name in self._base
+        ]
+        own = [
+            f"{quoted(name)} AS {quoted(f'{folder.name}.{name}')}"
+            for name in folder.columns
+            if f"{folder.name}.{name}" in self.used
+        ]
+        return f"""SELECT file_index::BIGINT AS nr, file_row_number::BIGINT AS row_number,
+            {", ".join(base + own)} FROM read_parquet({paths}, file_row_number=true,
+            hive_partitioning=false, union_by_name={not folder.is_uniform})"""
 
-    def _join(self, metadata: Path) -> None:
-        """Join metadata on uid where both sides have one, else on (shard, key)."""
-        paths = sorted(str(path) for path in metadata.rglob("*.parquet"))
-        if not paths:
-            raise UsageError(f"--metadata {metadata} holds no parquet files")
-        self.db.execute(
-            f"""CREATE VIEW m AS SELECT * EXCLUDE (filename), {_shard_of(metadata)} AS meta_shard
-            FROM read_parquet({_literal_list(paths)}, filename=true, union_by_name=true,
-                              hive_partitioning=false)"""
-        )
-        names = self._column_names("m")
-        (n_uids,) = self.one("SELECT count(uid) FROM s")
-        if "uid" in names and n_uids:
-            condition = "s.uid = meta.uid"
-        elif "key" in names:
-            condition = "s.shard = meta.meta_shard AND s.key = meta.key"
-        else:
-            raise UsageError(f"--metadata {metadata} has neither a uid nor a key column")
-        self.db.execute(
-            f"CREATE VIEW joined AS SELECT s.*, meta FROM s LEFT JOIN m AS meta ON {condition}"
-        )
-        (n_joined, n_rows) = self.one(
-            "SELECT (SELECT count(*) FROM joined), (SELECT count(*) FROM s)"
-        )
-        if n_joined != n_rows:
-            raise UsageError(f"--metadata {metadata} has several rows for one sample")
-        self.columns += [f"meta.{name}" for name in names]
-        self.ordered = "joined"
+    def _combined(self) -> str:
+        """The base columns of a sample, of those that each folder has for it, and all others."""
+        tables = [f"t{i}" for i in range(len(self.folders))]
+        statuses = ", ".join(f"{table}.status" for table in tables)
+        failures = [f"WHEN {table}.status <> 'ok' THEN {table}" for table in tables]
+        base = {
+            "key": "t0.key",
+            "uid": f"coalesce({', '.join(f'{table}.uid' for table in tables)})",
+            "status": f"""CASE WHEN '{DUPLICATE}' IN ({statuses}) THEN '{DUPLICATE}'
+            {" ".join(f"{failure}.status" for failure in failures)} ELSE t0.status END""",
+            "error": f"""CASE {" ".join(f"{failure}.error" for failure in failures)}
+            ELSE coalesce({", ".join(f"{table}.error" for table in tables)}) END""",
+        }
+        differ = [f"{table}.key IS DISTINCT FROM t0.key" for table in tables[1:]]
+        void = [f"{table}.key IS NULL OR {table}.status IS NULL" for table in tables]
+        columns = [f"{base[name]} AS {name}" for name in self._base]
+        columns.append(f"{' OR '.join(differ) or 'false'} AS keys_differ")
+        columns.append(f"{' OR '.join(void)} AS is_void")
+        columns += [quoted(name) for name in self.used if not name.startswith(f"{METADATA}.")]
+        return f"nr, row_number, {', '.join(columns)}"
+
+    def _create_metadata(self) -> str:
+        assert self.metadata is not None
+        (n_uids,) = self.one("SELECT count(uid) FROM t") if self.metadata.has_uid else (0,)
+        used = [name.partition(".")[2] for name in self.used if name.startswith(f"{METADATA}.")]
+        numbers = {shard: nr for nr, shard in enumerate(self._shards)}
+        return self.metadata.create_view(self._connection, used, numbers, by_uid=n_uids > 0)
 
 
-def _shard_of(folder: Path) -> str:
-    """SQL for the shard that a parquet file below `folder` is named after."""
-    prefix = len(str(folder)) + 1
-    return f"substr(filename, {prefix + 1}, length(filename) - {prefix + len(TABLE_SUFFIX)})"
+@contextmanager
+def open_view(
+    folders: Sequence[TableFolder], used: Collection[str], metadata: Metadata | None
+) -> Iterator[TableView]:
+    """Fetch the columns of the view that are `used`, and open it.
 
+    Raises TableError when a folder's tables lack what every table has.
+    """
+    import duckdb
 
-def _literal_list(paths: Sequence[str]) -> str:
-    """A SQL list of paths, in which DuckDB shall see no patterns."""
-    quoted = ", ".join("'" + glob.escape(path).replace("'", "''") + "'" for path in paths)
-    return f"[{quoted}]"
+    for folder in folders:
+        if not set(folder.columns) >= NEEDED:
+            raise TableError(f"{folder.source.folder}: the tables have no columns key and status")
+        own = {name for name in folder.columns if f"{folder.name}.{name}" in used}
+        folder.fetch(own | NEEDED | (set(BASE) & set(used) & set(folder.columns)))
+    with scratch_folder() as spill, duckdb.connect() as connection:
+        connection.execute(f"SET temp_directory = {literal(str(spill))}")
+        connection.execute("SET parquet_metadata_cache = true")  # every query opens all files
+        # It takes a column for free of NaN when the largest value in its statistics is finite.
+        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+        yield TableView(connection, folders, used, metadata)

@@ -25,7 +25,8 @@ from lesstext import console
 from lesstext.cli import app as lesstext_cli
 from lesstext.console import progress, set_up_logging
 from lesstext.errors import ShardError, UsageError
-from lesstext.tables.selection import Rule, select
+from lesstext.policies import text_area
+from lesstext.tables.selecting import select
 from tests.attr_builder.conftest import LABELS, write_image_folder
 from tests.lesstext.builders import ratio_samples, write_tar
 from tests.lesstext.engines.test_disk_and_damage import limit_file_size
@@ -175,7 +176,7 @@ def test_ctrl_c_stops_scoring_and_export_with_one_line(tmp_path: Path) -> None:
     assert stopped_at(score, lambda: any(out.glob("*.parquet")))[:2] == (130, line)
     subprocess.run([sys.executable, "-m", *map(str, score)], check=True, capture_output=True)
     selection, filtered = tmp_path / "keep.parquet", tmp_path / "filtered"
-    select(out, selection, Rule(max_text_area=0.5))
+    select(out, selection, text_area.at_most(0.5))
     export = ["lesstext", "export", shards, "--selection", selection, "--out", filtered]
     assert stopped_at(export, lambda: any(filtered.glob("*.tar")))[:2] == (130, line)
     assert 0 < len(list(filtered.glob("*.tar"))) < 60

@@ -10,7 +10,8 @@ import pytest
 
 from lesstext.errors import UsageError
 from lesstext.export import ExportConfig, ExportSummary, export
-from lesstext.tables.selection import Rule, select
+from lesstext.policies import text_area
+from lesstext.tables.selecting import select
 from tests.lesstext.builders import ratio_samples, read_tar, sample, tar_bytes, write_tar
 from tests.lesstext.conftest import Score
 
@@ -20,7 +21,7 @@ def selection(shards: Path, score: Score) -> Path:
     """Keeps ratios up to 0.06: the first four samples of each of three shards."""
     score(shards)
     out = shards.parent / "s.parquet"
-    select(shards.parent / "scores", out, Rule(max_text_area=0.06))
+    select([shards.parent / "scores"], out, text_area.at_most(0.06))
     return out
 
 
@@ -72,7 +73,7 @@ def test_real_shards_survive_with_unchanged_bytes(
 ) -> None:
     source = real_data / "cc12m_shards"
     score(source)
-    select(tmp_path / "scores", tmp_path / "s.parquet", Rule(keep_fraction=0.5))
+    select([tmp_path / "scores"], tmp_path / "s.parquet", text_area.lowest(0.5))
     config = ExportConfig(
         shards=(str(source),), selection=tmp_path / "s.parquet", out=tmp_path / "out", workers=1
     )
@@ -118,7 +119,7 @@ def test_repacking_fills_shards_and_never_repeats_a_key_in_one(shards: Path, sco
     write_tar(shards / "c.tar", ratio_samples([0.0, 0.0], "a_00000"))  # keys of a/00000 again
     score(shards)
     selection = shards.parent / "s.parquet"
-    select(shards.parent / "scores", selection, Rule(max_text_area=0.06))
+    select([shards.parent / "scores"], selection, text_area.at_most(0.06))
     summary = run(shards, selection, samples_per_shard=5)
     assert [report.n_samples for report in summary.reports] == [5, 5, 4]
     run(shards, selection, samples_per_shard=100, force=True)
@@ -133,7 +134,7 @@ def test_a_shard_without_kept_samples_leaves_no_empty_tar(shards: Path, score: S
     write_tar(shards / "c.tar", ratio_samples([0.9], "c"))
     score(shards)
     selection = shards.parent / "s.parquet"
-    select(shards.parent / "scores", selection, Rule(max_text_area=0.06))
+    select([shards.parent / "scores"], selection, text_area.at_most(0.06))
     run(shards, selection)
     assert not (shards.parent / "out/c.tar").exists()
     assert json.loads((shards.parent / "out/c_stats.json").read_text())["successes"] == 0
@@ -157,7 +158,7 @@ def test_samples_of_a_damaged_shard_are_exported_whole(tmp_path: Path, score: Sc
     interleaved = tar_bytes([a[0], b[0], a[1], b[1], a[2], b[2]])
     (tmp_path / "in/x.tar").write_bytes(interleaved)
     score(tmp_path / "in")
-    select(tmp_path / "scores", tmp_path / "s.parquet", Rule(max_text_area=1))
+    select([tmp_path / "scores"], tmp_path / "s.parquet", text_area.at_most(1))
     run(tmp_path / "in", tmp_path / "s.parquet")
     assert read_tar(tmp_path / "out/x.tar") == [*a, *b]
 
@@ -165,7 +166,7 @@ def test_samples_of_a_damaged_shard_are_exported_whole(tmp_path: Path, score: Sc
 def test_another_selection_does_not_mix_with_the_old_shards(shards: Path, selection: Path) -> None:
     run(shards, selection, samples_per_shard=4)
     stricter = shards.parent / "t.parquet"
-    select(shards.parent / "scores", stricter, Rule(max_text_area=0.0))
+    select([shards.parent / "scores"], stricter, text_area.at_most(0.0))
     with pytest.raises(UsageError, match="holds shards of another selection"):
         run(shards, stricter, samples_per_shard=4)
     run(shards, stricter, samples_per_shard=4, force=True)

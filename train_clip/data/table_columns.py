@@ -26,13 +26,15 @@ def choose_filter(source: SourceConfig, folder: Path) -> Keep:
 
     A `where` rule is turned into a selection file in `folder` first.
     """
-    from lesstext.tables.selection import Rule, read_selection, select
+    from lesstext.tables.rule import Rule
+    from lesstext.tables.selecting import select
+    from lesstext.tables.selection import read_selection
 
     if source.selection is not None:
         return _by_selection(read_selection(Path(source.selection)))
     if source.where is not None and source.scores is not None:
         out = folder / "selection.parquet"
-        return _by_selection(select(Path(source.scores), out, Rule(where=source.where)))
+        return _by_selection(select([Path(source.scores)], out, Rule(where=source.where)))
     return lambda table: np.ones(len(table.keys), dtype=bool)
 
 

@@ -14,7 +14,8 @@ from lesstext.engines import engine_for, find_workers
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.errors import AnnotatorError, UsageError
 from lesstext.export import ExportConfig, export
-from lesstext.tables.selection import Rule, select
+from lesstext.policies import text_area
+from lesstext.tables.selecting import select
 from tests.lesstext.builders import encoded, picture, sample, write_tar
 from tests.lesstext.conftest import FAKE, Score, install_plugin
 from tests.lesstext.engines.test_faults import contents
@@ -69,7 +70,7 @@ def test_score_and_export_are_byte_for_byte_those_of_the_local_engine(
     }
     assert tables["ray"] == tables["scores"] and len(tables["ray"]) == 3
     assert score_on_ray(shards, tmp_path / "ray").n_done_before == 3
-    select(tmp_path / "ray", tmp_path / "k.parquet", Rule(max_text_area=0.05))
+    select([tmp_path / "ray"], tmp_path / "k.parquet", text_area.at_most(0.05))
     made = []
     for engine in ("local", "ray"):
         config = ExportConfig(

@@ -23,7 +23,8 @@ from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import ShardError, TableError, UsageError
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource
-from lesstext.tables.table import find_tables, read_footer, read_footers, table_path
+from lesstext.tables.folder import TableSource, open_tables
+from lesstext.tables.table import find_tables, read_footer, table_path
 from lesstext.text_detection.protocol import TextRegions
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, tar_bytes, write_tar
 from tests.lesstext.conftest import FAKE, Score
@@ -297,8 +298,11 @@ def test_reading_refuses_what_is_no_score_table(tmp_path: Path, shards: Path, sc
     score(shards)
     copy = tmp_path / "scores/a/copy.parquet"
     copy.write_bytes((tmp_path / "scores/a/00000.parquet").read_bytes())
-    with pytest.raises(TableError, match="both speak of shard a/00000"):
-        read_footers(tmp_path / "scores")
+    with (
+        pytest.raises(TableError, match="both speak of shard a/00000"),
+        open_tables(TableSource(tmp_path / "scores")),
+    ):
+        pass
 
 
 def test_settings_are_written_beside_the_tables(shards: Path, score: Score) -> None:

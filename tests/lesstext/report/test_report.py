@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from lesstext.errors import TableError, UsageError
+from lesstext.policies import text_area
 from lesstext.report import write_report
 from lesstext.report.rows import ScoreRows
 from lesstext.report.thresholds import histogram_bars, threshold_grid
 from lesstext.shards.specs import ShardSource, expand_specs
-from lesstext.tables.selection import Rule, select
-from lesstext.tables.table import read_footers
+from lesstext.tables.folder import TableSource, open_tables
+from lesstext.tables.selecting import select
 from tests.lesstext.conftest import Score
 from tests.lesstext.report.report_fixtures import Sample, scored_shard, spread
 
@@ -64,8 +65,8 @@ def test_agrees_with_scoring_and_selecting(
     tmp_path: Path, shards: Path, score: Score, write: Write, max_text_area: float
 ) -> None:
     score(shards)
-    rule = Rule(max_text_area=max_text_area)
-    selected = select(tmp_path / "scores", tmp_path / "selection.parquet", rule)
+    rule = text_area.at_most(max_text_area)
+    selected = select([tmp_path / "scores"], tmp_path / "selection.parquet", rule)
     page = write(expand_specs([str(shards)]), max_text_area=max_text_area)
     counts = selected.counts
     expected = f"{counts.read} read = {counts.kept} kept + {counts.dropped} dropped"
@@ -90,8 +91,8 @@ def test_curve_counts_are_exact(tmp_path: Path) -> None:
     samples = [Sample(key=f"{i:04d}", ratio=float(ratio)) for i, ratio in enumerate(ratios)]
     scored_shard(tmp_path, "00000", samples, regions=False)
     grid, _ = threshold_grid(0.0123)
-    rows = ScoreRows(read_footers(tmp_path / "scores"))
-    found = rows.at_or_below(grid)
+    with open_tables(TableSource(tmp_path / "scores")) as folder:
+        found = ScoreRows(folder).at_or_below(grid)
     assert found == [int((ratios <= threshold).sum()) for threshold in grid]
     assert found[0] + sum(bar.count for bar in histogram_bars(grid, found)) == 400
 

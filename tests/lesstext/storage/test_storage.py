@@ -12,13 +12,15 @@ from lesstext.engines.local import LocalEngine
 from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
 from lesstext.export import ExportConfig, export
+from lesstext.policies import text_area
 from lesstext.report import write_report
 from lesstext.shards import specs
 from lesstext.shards.specs import ShardSource, expand_specs, fetch_ahead, fetched
 from lesstext.storage import fetching, retrying
 from lesstext.storage.files import atomic_path, write_text
 from lesstext.storage.paths import Location, RemotePath, local_mirror, location
-from lesstext.tables.selection import Rule, read_selection, select
+from lesstext.tables.selecting import select
+from lesstext.tables.selection import read_selection
 from lesstext.tables.table import read_footer
 from lesstext.verify import require_tables, verify_shards
 from tests.lesstext.builders import ratio_samples, write_tar
@@ -125,11 +127,11 @@ def test_a_large_file_is_uploaded_in_parts_and_appears_whole(
 def test_score_select_export_report_on_s3_equal_the_local_run(
     remote_shards: str, folder: str, shards: Path, tmp_path: Path, score: Score
 ) -> None:
-    rule = Rule(max_text_area=0.05)
+    rule = text_area.at_most(0.05)
     results: list[dict[str, bytes]] = []
     for out, given in ((tmp_path / "out", str(shards)), (location(f"{folder}/out"), remote_shards)):
         assert score(given, out=out / "scores").exit_code == 0
-        selection = select(out / "scores", out / "keep.parquet", rule)
+        selection = select([out / "scores"], out / "keep.parquet", rule)
         assert selection.counts.kept == 9
         config = ExportConfig(
             shards=(given,), selection=out / "keep.parquet", out=out / "shards", workers=1

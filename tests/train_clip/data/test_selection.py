@@ -13,7 +13,8 @@ from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
 from lesstext.engines.whole_run import RunConfig
 from lesstext.export import ExportConfig
-from lesstext.tables.selection import Rule, select
+from lesstext.policies import text_area
+from lesstext.tables.selecting import select
 from tests.train_clip.conftest import make_config, sample, write_shards, write_tar
 from tests.train_clip.runs import newest, rows
 from train_clip.config import TrainConfig
@@ -52,7 +53,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert commands.annotate(config) == 0
     keep = root / "keep.parquet"
-    select(root / "scores", keep, Rule(max_text_area=0.01))
+    select([root / "scores"], keep, text_area.at_most(0.01))
     exporting = ExportConfig(
         shards=(str(root / "in"),), selection=keep, out=root / "clean", workers=1
     )

@@ -1,0 +1,95 @@
+"""`lesstext select`: from what was typed to a selection, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesstext.cli.terminal import print_selection
+from lesstext.console import say
+from lesstext.errors import UsageError
+from lesstext.policies import text_area
+from lesstext.shards.specs import expand_specs
+from lesstext.storage.paths import location
+from lesstext.tables.folder import TableSource, parse_source
+from lesstext.tables.rule import Rule
+from lesstext.tables.selecting import select
+from lesstext.tables.selection import Selection, read_selection
+from lesstext.verify import require_tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectConfig:
+    """What `lesstext select` was asked for."""
+
+    tables: Sequence[str]
+    out: str
+    require: Sequence[str] | None = None
+    max_text_area: float | None = None
+    keep_fraction: float | None = None
+    by: str | None = None
+    highest: bool = False
+    where: str | None = None
+    metadata: Path | None = None
+    control: str | None = None
+    seed: int = 0
+    on_failed: str = "drop"
+    npy: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_failed not in ("drop", "keep"):
+            raise UsageError(f"--on-failed must be drop or keep, got {self.on_failed!r}")
+        if self.control not in (None, "random"):
+            raise UsageError(f"--control must be random, got {self.control!r}")
+        given = [self.max_text_area, self.keep_fraction, self.where]
+        if sum(value is not None for value in given) != 1:
+            raise UsageError("give exactly one of --max-text-area, --keep-fraction and --where")
+        if self.keep_fraction is None and (self.by is not None or self.highest):
+            raise UsageError("--by and --highest go with --keep-fraction")
+        if self.highest and self.by is None:
+            raise UsageError("--highest needs --by COLUMN")
+
+    @property
+    def rule(self) -> Rule:
+        keep_failed = self.on_failed == "keep"
+        if self.max_text_area is not None:
+            return text_area.at_most(self.max_text_area, seed=self.seed, keep_failed=keep_failed)
+        if self.keep_fraction is not None and self.by is None:
+            return text_area.lowest(self.keep_fraction, seed=self.seed, keep_failed=keep_failed)
+        return Rule(
+            where=self.where,
+            keep_fraction=self.keep_fraction,
+            by=self.by,
+            highest=self.highest,
+            seed=self.seed,
+            keep_failed=keep_failed,
+        )
+
+
+def run_select(config: SelectConfig) -> None:
+    """Write the selection, its control and its subset file, and print their accounting."""
+    rule, out = config.rule, location(config.out)
+    tables = [parse_source(text) for text in config.tables]
+    if config.require is not None:
+        _require(config.require, tables)
+    control = out.with_suffix(".control.parquet") if config.control else None
+    npy = None if config.npy is None else location(config.npy)
+    selection = select(tables, out, rule, metadata=config.metadata, control=control, npy=npy)
+    print_selection(selection)
+    if control is not None:
+        print_selection(read_selection(control))
+    _warn(selection)
+
+
+def _require(specs: Sequence[str], tables: Sequence[TableSource]) -> None:
+    sources = expand_specs(specs)
+    for source in tables:
+        require_tables(sources, source.folder)
+
+
+def _warn(selection: Selection) -> None:
+    if selection.joined is not None and selection.joined.matched == 0:
+        say(f"lesstext: warning: no sample has a row in --metadata {selection.metadata}")
+    if selection.counts.kept == 0:
+        say(f"lesstext: warning: nothing is kept of {selection.counts.read} samples")

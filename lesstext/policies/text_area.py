@@ -1,0 +1,26 @@
+"""Rules that speak of the share of an image that is text."""
+
+from __future__ import annotations
+
+from lesstext.errors import UsageError
+from lesstext.tables.rule import Rule
+
+RATIO = "text_area_ratio"
+
+
+def at_most(max_ratio: float, *, seed: int = 0, keep_failed: bool = False) -> Rule:
+    """Keep images whose text-area ratio, in [0, 1], is at most this.
+
+    >>> at_most(0.005).where
+    'text_area_ratio <= 0.005::FLOAT'
+    """
+    if not 0 <= max_ratio <= 1:
+        raise UsageError(f"--max-text-area must be within 0 to 1, got {max_ratio}")
+    # Ratios are stored as float32, where 0.05 is a little more than the double 0.05.
+    where = f"{RATIO} <= {float(max_ratio)!r}::FLOAT"
+    return Rule(where=where, seed=seed, keep_failed=keep_failed)
+
+
+def lowest(fraction: float, *, seed: int = 0, keep_failed: bool = False) -> Rule:
+    """Keep this share of the ok samples, in [0, 1], those with the least text first."""
+    return Rule(keep_fraction=fraction, by=RATIO, seed=seed, keep_failed=keep_failed)

@@ -1,0 +1,161 @@
+"""Rules over tables: which of the samples that are `ok` everywhere are kept, and as which SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from lesstext.errors import TableError, UsageError
+from lesstext.tables.columns import DUPLICATE, Columns, first_line, quoted
+from lesstext.tables.predicate import Predicate, parse_predicate
+
+if TYPE_CHECKING:
+    from lesstext.tables.view import TableView
+
+_UNIT = "\x1f"  # separates seed, shard and key before hashing; occurs in none of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Which `ok` samples are kept: those that meet an expression, or the lowest of a column.
+
+    `where` is an expression over columns; `keep_fraction` in [0, 1] keeps that share of the ok
+    samples, those first whose number `by` is lowest, or highest; ties go by hash(seed, shard,
+    key), and where the column is null nothing is kept. `keep_failed` keeps failures, too.
+    """
+
+    where: str | None = None
+    keep_fraction: float | None = None
+    by: str | None = None
+    highest: bool = False
+    seed: int = 0
+    keep_failed: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.where is None) == (self.keep_fraction is None):
+            raise UsageError("give exactly one rule: --where or --keep-fraction")
+        if self.keep_fraction is None:
+            if self.by is not None or self.highest:
+                raise UsageError("--by and --highest go with --keep-fraction")
+        elif self.by is None:
+            raise UsageError("--keep-fraction needs --by COLUMN")
+        elif not 0 <= self.keep_fraction <= 1:
+            raise UsageError(f"--keep-fraction must be within 0 to 1, got {self.keep_fraction}")
+
+    def as_json(self) -> dict[str, Any]:
+        """All that is needed to repeat it; what does not apply is left out."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.where is not None:
+            del fields["highest"]
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A rule as SQL over the view: `ok` says which ok samples it keeps, `all` what is kept.
+
+    `threshold` is the value of the last sample kept, where the rule is a fraction.
+    """
+
+    ok: str
+    all: str
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRule:
+    """A rule whose names are known to be columns of the view."""
+
+    rule: Rule
+    predicate: Predicate | None
+    by: str | None
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The view's columns that it reads."""
+        named = frozenset() if self.predicate is None else self.predicate.columns
+        return named if self.by is None else named | {self.by}
+
+    def keep(self, view: TableView, n_ok: int) -> Keep:
+        """What the rule comes to over these rows; raises UsageError where it cannot be used."""
+        if self.predicate is not None:
+            ok, threshold = self._where(view, self.predicate), None
+        else:
+            ok, threshold = self._fraction(view, n_ok)
+        ok = f"(status = 'ok' AND coalesce({ok}, false))"
+        if not self.rule.keep_failed:
+            return Keep(ok, ok, threshold)
+        # A duplicate's key names another sample: it has no identity under which to be kept.
+        return Keep(ok, f"({ok} OR status NOT IN ('ok', '{DUPLICATE}'))", threshold)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """What DuckDB finds wrong while it evaluates the expression is said as wrong use of it."""
+        import duckdb
+
+        try:
+            yield
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise TableError(f"the tables cannot be read: {first_line(error)}") from error
+        except duckdb.Error as error:
+            if self.predicate is None:
+                raise TableError(f"the tables cannot be read: {first_line(error)}") from error
+            raise UsageError(f"--where {self.predicate.text!r}: {first_line(error)}") from error
+
+    def _where(self, view: TableView, predicate: Predicate) -> str:
+        with self.explained():
+            kind = view.rows(f"DESCRIBE SELECT {predicate.sql} FROM s")[0][1]
+        if kind != "BOOLEAN":
+            raise UsageError(f"--where {predicate.text!r} is {kind}, neither true nor false")
+        return predicate.sql
+
+    def _fraction(self, view: TableView, n_ok: int) -> tuple[str, float | None]:
+        """The lowest, or highest, share of the ok rows; only ties at the cut need their hashes."""
+        assert self.by is not None and self.rule.keep_fraction is not None
+        if not view.is_number(self.by):
+            raise UsageError(f"--by {self.rule.by}: it is {view.types[self.by]}, not a number")
+        n_keep = round(self.rule.keep_fraction * n_ok)
+        if n_keep == 0:
+            return "false", None
+        column, before = quoted(self.by), ">" if self.rule.highest else "<"
+        direction = "DESC" if self.rule.highest else "ASC"
+        (cut,) = view.one(
+            f"""SELECT {column} FROM s WHERE status = 'ok'
+            ORDER BY {column} {direction} NULLS LAST LIMIT 1 OFFSET {n_keep - 1}"""
+        )
+        if cut is None:  # fewer samples have a value
+            return f"{column} IS NOT NULL", None
+        exactly = f"CAST('{cut}' AS {view.types[self.by]})"
+        n_before, n_at = view.one(
+            f"""SELECT count_if({column} {before} {exactly}), count_if({column} = {exactly})
+            FROM s WHERE status = 'ok'"""
+        )
+        ties = f"{column} = {exactly}"
+        if n_at > n_keep - n_before:
+            at_cut = f"status = 'ok' AND {ties}"
+            ties = lowest_hashes(view, at_cut, n_keep - n_before, self.rule.seed)
+        return f"({column} {before} {exactly} OR {ties})", float(cut)
+
+
+def bind(rule: Rule, columns: Columns) -> BoundRule:
+    """Find the columns that a rule names; raises UsageError for those that are not there."""
+    if rule.where is not None:
+        return BoundRule(rule, parse_predicate(rule.where, columns), None)
+    assert rule.by is not None
+    try:
+        return BoundRule(rule, None, columns.resolve(rule.by))
+    except UsageError as error:
+        raise UsageError(f"--by {rule.by}: {error}") from error
+
+
+def lowest_hashes(view: TableView, condition: str, n: int, seed: int) -> str:
+    """SQL for the `n` rows meeting `condition` whose hash of (seed, shard, key) is lowest."""
+    if n == 0:
+        return "false"
+    hashed = f"md5('{seed}{_UNIT}' || shard || '{_UNIT}' || key)"
+    (cut,) = view.one(
+        f"SELECT {hashed} AS h FROM s WHERE {condition} ORDER BY h LIMIT 1 OFFSET {n - 1}"
+    )
+    return f"({condition} AND {hashed} <= '{cut}')"
