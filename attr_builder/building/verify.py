@@ -16,6 +16,7 @@ from attr_builder.errors import RowError, SetError
 from attr_builder.labelled_images.classes import ClassList
 from attr_builder.labelled_images.sources import Source, open_source
 from lesstext.errors import ImageError
+from lesstext.storage.files import read_file
 
 
 @dataclass
@@ -103,7 +104,7 @@ def stored_reader(out: Path, classes: ClassList) -> Callable[[Row], bytes]:
     def read(row: Row) -> bytes:
         name, inside, _ = str(row.output).partition(":")
         if not inside:
-            return (out / name).read_bytes()
+            return read_file(out / name)
         if row.variant not in opened:
             variant = open_source(out / row.variant, classes=classes)
             opened[row.variant] = (variant, {key: i for i, key in enumerate(variant.keys)})

@@ -16,6 +16,7 @@ from attr_builder.drawing.visibility import Box
 from attr_builder.evaluation.statistics import rate
 from lesstext.geometry import area_ratios
 from lesstext.images import decode
+from lesstext.storage.files import read_file
 from lesstext.text_detection.protocol import Detector, DetectorSettings, TextRegions, load_detector
 
 COVERED = 0.5
@@ -38,7 +39,7 @@ def measure(out: Path, rows: list[Row], detector: Detector) -> Iterator[tuple[Ro
     """Each row with the covered share of its text box."""
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        images = [decode((out / str(row.output)).read_bytes()).pixels for row in batch]
+        images = [decode(read_file(out / str(row.output))).pixels for row in batch]
         for row, regions in zip(batch, detector.detect(images), strict=True):
             x0, y0, x1, y1 = row.box or (0, 0, 0, 0)
             yield row, coverage(regions, (x0, y0, x1, y1))

@@ -22,6 +22,7 @@ from attr_builder.labelled_images.classes import ClassList, imagenet_classes, lo
 from attr_builder.labelled_images.groundtruth import read_labels
 from lesstext.shards.specs import expand_specs
 from lesstext.shards.tar_reading import IMAGE_SUFFIXES, SampleEntry, index_shard, read_member
+from lesstext.storage.files import read_file
 
 SUFFIXES = (*IMAGE_SUFFIXES, "jfif", "ppm")
 
@@ -102,7 +103,7 @@ class FileSource(Source):
 
     def read(self, index: int) -> bytes:
         try:
-            return (self.location / self.paths[index]).read_bytes()
+            return read_file(self.location / self.paths[index])
         except OSError as error:
             raise RowError("unreadable", f"cannot be read: {error}") from error
 

@@ -71,7 +71,7 @@ class TextArea(Annotator):
             ("max_score", pa.float32()),
             ("regions", pa.list_(pa.list_(pa.float32()))),
             ("image_offset", pa.int64()),
-            ("image_size", pa.int32()),
+            ("image_size", pa.int64()),
             ("caption_length", pa.int32()),
         ]
         return [column for column in columns if self.regions or column[0] != "regions"]

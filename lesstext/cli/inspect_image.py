@@ -13,7 +13,7 @@ import numpy as np
 from lesstext.errors import ImageError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import Pixels, decode
-from lesstext.storage.files import atomic_path
+from lesstext.storage.files import atomic_path, read_file
 from lesstext.text_detection.protocol import Detector, TextRegions
 
 _COLOUR = (255, 0, 200)
@@ -58,7 +58,7 @@ def inspect_image(path: Path, detector: Detector, out: Path | None = None) -> In
     if out is not None and out.resolve() == path.resolve().parent:
         raise UsageError(f"--out {out} is the folder of {path}: choose another")
     try:
-        image = decode(path.read_bytes())
+        image = decode(read_file(path))
     except (ImageError, OSError) as error:
         return Inspection(path=path, error=str(error))
     regions = detector.detect([image.pixels])[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +67,15 @@ def remove_leftovers(folder: Location) -> int:
     for path in dead:
         path.unlink(missing_ok=True)
     return len(dead)
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of a regular file; raises OSError for a pipe or a device, which might never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a pipe waits for its writer
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return file.read()
 
 
 def ensure_writable(folder: Location) -> None:

@@ -6,9 +6,12 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lesstext.annotators.base import table_schema
+from lesstext.annotators.text_area import TextArea
 from lesstext.cli import main
 from lesstext.shards.samples import Row, open_sample
 from lesstext.shards.tar_reading import index_shard
@@ -123,3 +126,20 @@ def test_a_text_of_gigabytes_is_a_note_and_is_not_read(tmp_path: Path) -> None:
     with path.open("rb") as file:
         row = open_sample(file, entry, max_pixels=10_000, target_px=None).row
     assert row["status"] == "ok" and f"{size} bytes are too many for a text" in row["error"]
+
+
+def test_an_image_beyond_2_gigabytes_is_a_row(tmp_path: Path) -> None:
+    size = 3 << 30
+    path = tmp_path / "x.tar"
+    with path.open("wb") as file:  # a file with holes
+        file.write(header(b"a.png", size))
+        file.seek(size, 1)
+        file.write(member(b"b.png", IMAGE) + END)
+    entries = index_shard(path).samples
+    with path.open("rb") as file:
+        rows = [open_sample(file, e, max_pixels=10_000, target_px=None).row for e in entries]
+    stored = pa.Table.from_pylist(rows, table_schema(TextArea())).to_pylist()
+    assert [(row["status"], row["image_size"]) for row in stored] == [
+        ("too_large", size), ("ok", len(IMAGE)),
+    ]  # fmt: skip
+    assert stored[1]["image_offset"] > size
