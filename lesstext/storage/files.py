@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,11 +70,9 @@ def remove_leftovers(folder: Location) -> int:
 
 def read_file(path: Path) -> bytes:
     """All bytes of a regular file; raises OSError for a pipe or a device, which might never end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a pipe waits for its writer
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
-        return file.read()
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return path.read_bytes()
 
 
 def ensure_writable(folder: Location) -> None:
