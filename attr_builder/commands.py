@@ -114,7 +114,7 @@ def verify(
     out: Path, source: str | None, *, labels: Path | None, n_sample: int, seed: int, full: bool
 ) -> int:
     """Check a set against its manifest; 1 when something differs."""
-    from attr_builder.building.build import CLASSES_NAME
+    from attr_builder.building.stored import CLASSES_NAME
     from attr_builder.building.verify import verify_set
     from attr_builder.labelled_images.classes import load_class_list
     from attr_builder.labelled_images.sources import open_source
@@ -185,8 +185,7 @@ def _attack_map(request: BuildRequest, classes: ClassList) -> AttackMap:
         return attacks.read_map(request.map_file, classes)
     if strategy == "random":
         return attacks.random_map()
-    from attr_builder.models import load_model
+    from lesstext.clip import load_model
 
-    model = load_model(request.text_model, request.text_pretrained, "cpu")
-    n = request.recipe.attacks_per_image
-    return attacks.similar_map(model.network, model.tokenizer, classes, n)
+    model = load_model(request.text_model, request.text_pretrained)
+    return attacks.similar_map(model, classes, request.recipe.attacks_per_image)

@@ -21,6 +21,7 @@ from lesstext.engines.devices import n_cores
 from lesstext.errors import LesstextError, ShardError, UsageError
 from lesstext.processes import worker_pool
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
+from lesstext.shards.names import known_as
 from lesstext.shards.specs import (
     SHARD_SUFFIX,
     ShardSource,
@@ -159,6 +160,7 @@ def plan_tasks(
     config: ExportConfig, selection: Selection, sources: Sequence[ShardSource]
 ) -> Iterator[ExportTask]:
     """One task per input shard or, with `samples_per_shard`, per full output shard."""
+    sources = known_as(sources, selection.fingerprints)
     unknown = [source.name for source in sources if source.name not in selection.fingerprints]
     if unknown:
         raise UsageError(

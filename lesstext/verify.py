@@ -9,11 +9,12 @@ from pathlib import Path
 
 from lesstext.errors import ShardError, TableError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
+from lesstext.shards.names import known_as
 from lesstext.shards.specs import ShardSource, local_copy
 from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
-from lesstext.tables.table import read_footer, table_path
+from lesstext.tables.table import read_footer, table_names, table_path
 
 _MAX_NAMES = 20
 
@@ -42,12 +43,14 @@ def verify_shards(
     if quick and tables is not None:
         yield from verify_tables(sources, tables)
         return
-    for source in sources:
+    for source in sources if tables is None else known_as(sources, table_names(tables)):
         try:
             with local_copy(source) as path:
                 yield _verify(source, path, tables, full)
         except ShardError as error:
             yield Verdict(source.name, 0, [error.reason])
+        except Exception as error:  # the one-shard boundary: the others are checked all the same
+            yield Verdict(source.name, 0, [f"cannot be checked: {error!r}"])
 
 
 def verify_tables(sources: Sequence[ShardSource], tables: Location) -> list[Verdict]:
@@ -55,7 +58,8 @@ def verify_tables(sources: Sequence[ShardSource], tables: Location) -> list[Verd
 
     A remote shard is recognised by its size and, where the server tells it, its ETag.
     """
-    return in_parallel(lambda source: _verify_table(source, tables), sources)
+    named = known_as(sources, table_names(tables))
+    return in_parallel(lambda source: _verify_table(source, tables), named)
 
 
 def require_tables(sources: Sequence[ShardSource], tables: Location) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_clip import write_tiny_model
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -15,3 +17,9 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real data: set LESSTEXT_DATA to its folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Config path and checkpoint path of a small, randomly initialised open_clip model."""
+    return write_tiny_model(tmp_path_factory.mktemp("model"))

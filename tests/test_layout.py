@@ -103,12 +103,7 @@ def test_the_map_goes_upwards(package: str) -> None:
         below.add(room.name)
 
 
-@pytest.mark.parametrize(
-    "package",
-    packages(
-        attr_builder="drawing embeds class names with the evaluation's code",
-    ),
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_rooms_import_what_the_map_says(package: str) -> None:
     on_map = rooms(package)
     used: dict[str, set[str]] = {room.name: set() for room in on_map}
@@ -126,9 +121,7 @@ def test_no_modules_import_one_another(package: str) -> None:
     assert circle(graph(package)) == []
 
 
-@pytest.mark.parametrize(
-    "package", packages(lesstext="15 imports", attr_builder="13 imports", train_clip="12 imports")
-)
+@pytest.mark.parametrize("package", packages(lesstext="15 imports", train_clip="12 imports"))
 def test_no_chain_of_imports_is_long(package: str) -> None:
     chain = longest_chain(graph(package))
     assert len(chain) - 1 <= MAX_CHAIN, " > ".join(chain)

@@ -20,23 +20,20 @@ from typing import Any
 
 from attr_builder.building.card import Statistics, write_card
 from attr_builder.building.manifest import PARQUET_NAME, Row, placement_fields, write_manifest
+from attr_builder.building.stored import CLASSES_NAME, MAP_NAME, RECIPE_NAME
 from attr_builder.building.writers import Format, Writer, open_writer, write_benchmark_files
 from attr_builder.drawing.attacks import check_enough_classes
 from attr_builder.drawing.fonts import resolve_font
 from attr_builder.drawing.painter import Painter, Twin
-from attr_builder.drawing.presets import Recipe
 from attr_builder.drawing.render import encode_image, load_image
 from attr_builder.errors import RowError, SetError, UsageError
-from attr_builder.labelled_images.classes import ClassList, write_class_list
+from attr_builder.labelled_images.classes import write_class_list
 from attr_builder.labelled_images.sources import Source
 from lesstext.errors import ImageError
 from lesstext.processes import worker_pool
 from lesstext.shards.specs import refuse_overlap
 from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
 
-RECIPE_NAME = "recipe.json"
-CLASSES_NAME = "classes.csv"
-MAP_NAME = "attack_map.csv"
 _PARTS = ".build"
 CHUNK_SIZE = 250
 
@@ -315,21 +312,6 @@ def _finish(build: Build) -> Statistics:
     if (build.out / _PARTS).is_dir():
         (build.out / _PARTS).rmdir()
     return statistics
-
-
-def load_painter(out: Path) -> Painter:
-    """The painter that built a set, from the files in its folder; raises SetError."""
-    from attr_builder.drawing.attacks import random_map, read_map
-    from attr_builder.labelled_images.classes import load_class_list
-
-    try:
-        data = json.loads((out / RECIPE_NAME).read_text(encoding="utf-8"))
-        recipe = Recipe.from_json(data["recipe"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SetError(f"{out}: holds no readable {RECIPE_NAME}: {error}") from error
-    classes: ClassList = load_class_list(out / CLASSES_NAME)
-    drawn = recipe.strategy == "random"
-    return Painter(recipe, classes, random_map() if drawn else read_map(out / MAP_NAME, classes))
 
 
 def _sha256(text: str) -> str:

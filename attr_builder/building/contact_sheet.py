@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attr_builder.building.build import load_painter
 from attr_builder.building.manifest import Row, read_manifest
+from attr_builder.building.stored import load_painter
 from attr_builder.building.verify import stored_reader
 from attr_builder.drawing.render import load_image
 from attr_builder.drawing.seeding import Draw

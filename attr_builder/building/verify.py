@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attr_builder.building.build import load_painter
 from attr_builder.building.manifest import Row, read_manifest
+from attr_builder.building.stored import load_painter
 from attr_builder.drawing.painter import Painter
 from attr_builder.drawing.render import encode_image, load_image
 from attr_builder.drawing.seeding import Draw

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from attr_builder.drawing.presets import Variant
 from attr_builder.labelled_images.classes import ClassList
+from lesstext.clip import prompt_templates
 from lesstext.storage.files import PARTIAL_SUFFIX, atomic_path, write_text
 from lesstext.storage.owners import name_tag
 
@@ -152,8 +153,6 @@ def write_benchmark_files(
     out: Path, variants: tuple[Variant, ...], n_chunks: int, classes: ClassList
 ) -> None:
     """What CLIP_benchmark expects beside the shards: names, templates, number of shards."""
-    from attr_builder.evaluation.zeroshot import prompt_templates
-
     for variant in variants:
         folder = out / variant
         write_text(folder / "test" / "nshards.txt", f"{n_chunks}\n")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from attr_builder.drawing.presets import Recipe
 from attr_builder.drawing.seeding import Draw
 from attr_builder.errors import UsageError
 from attr_builder.labelled_images.classes import DATA, ClassList
+from lesstext.clip import ClipModel, build_classifier, prompt_templates
 
 _VOWELS = "aeiou"
 _CONSONANTS = "bcdfghjklmnprstvwz"
@@ -54,16 +54,12 @@ def read_map(path: Path, classes: ClassList) -> AttackMap:
     return _parse_map(text, f"attack map {path}", classes)
 
 
-def similar_map(
-    model: Any, tokenizer: Any, classes: ClassList, n: int, device: str = "cpu"
-) -> AttackMap:
+def similar_map(model: ClipModel, classes: ClassList, n: int) -> AttackMap:
     """The `n` classes of another name whose text embeddings lie nearest, nearest first.
 
     Embeddings are those of the prompt "a photo of a NAME."; ties go to the lower label.
     """
-    from attr_builder.evaluation.zeroshot import build_classifier, prompt_templates
-
-    columns = build_classifier(model, tokenizer, classes.names, prompt_templates(1), device)
+    columns = build_classifier(model, classes.names, prompt_templates(1))
     cosines = (columns.T @ columns).cpu().numpy()
     targets = []
     for label in range(len(classes)):

@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import as_file
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from attr_builder.errors import RowError, UsageError
-from attr_builder.labelled_images.classes import DATA
 
 SHIPPED_FONT = "LiberationSans-Regular.ttf"
 _NOT_A_CHARACTER = "\U0010ffff"
@@ -34,7 +33,7 @@ class FontFile:
 def resolve_font(path: str | None) -> FontFile:
     """The user's font, or the shipped Liberation Sans; raises UsageError when it is no font."""
     if path is None:
-        with as_file(DATA.joinpath(SHIPPED_FONT)) as shipped:
+        with as_file(files("attr_builder") / "data" / SHIPPED_FONT) as shipped:
             location = shipped
         note = "metrically equal to Arial; the paper drew with Arial Unicode"
     else:

@@ -13,10 +13,10 @@ from attr_builder.errors import UsageError
 from attr_builder.evaluation.image_sets import OpenedSet, open_any, open_variants
 from attr_builder.evaluation.outcomes import Metrics, Predictions, compute_metrics, subset
 from attr_builder.evaluation.statistics import Bools
-from attr_builder.evaluation.zeroshot import build_classifier, classify, prompt_templates
+from attr_builder.evaluation.zeroshot import classify
 from attr_builder.labelled_images.classes import ClassList
 from attr_builder.labelled_images.sources import parse_classes
-from attr_builder.models import load_model
+from lesstext.clip import Precision, build_classifier, load_model, prompt_templates
 
 Floats = NDArray[np.float64]
 Bins = dict[str, Callable[[Floats], Bools]]
@@ -99,21 +99,16 @@ def run_evaluation(
     """
     classes = _common_classes(sets)
     baseline = next((name for name in ("clean", "none") if name in sets), None)
-    model = load_model(config.model, config.pretrained, config.device)
-    templates = prompt_templates(config.n_templates)
-    classifier = build_classifier(
-        model.network, model.tokenizer, classes.names, templates, config.device
-    )
+    precision: Precision = "amp_bf16" if config.amp else "fp32"
+    model = load_model(config.model, config.pretrained, config.device, precision=precision)
+    classifier = build_classifier(model, classes.names, prompt_templates(config.n_templates))
     answers = {
         name: classify(
-            model.network,
-            model.preprocess,
+            model,
             opened.images,
             classifier,
-            device=config.device,
             batch_size=config.batch_size,
             n_workers=config.n_workers,
-            amp=config.amp,
             on_batch=on_batch,
         )
         for name, opened in sets.items()

@@ -7,14 +7,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from attr_builder.building.build import CLASSES_NAME, load_painter
 from attr_builder.building.manifest import PARQUET_NAME, Row, read_manifest
+from attr_builder.building.stored import CLASSES_NAME, load_painter
 from attr_builder.drawing.presets import VARIANTS
 from attr_builder.errors import SetError, SourceError
 from attr_builder.evaluation.outcomes import NO_ATTACK, EvalSet
 from attr_builder.labelled_images.classes import ClassList, load_class_list
-from attr_builder.labelled_images.sources import SUFFIXES, FileSource, Source, open_source
+from attr_builder.labelled_images.sources import (
+    SUFFIXES,
+    FileSource,
+    Source,
+    SourceItem,
+    open_source,
+)
+
+T = TypeVar("T")
 
 _RTA_NAME = re.compile(r"label=(?P<label>.+)_text=(?P<text>.+)")
 _SCAM_COLUMNS = {"image_id", "object", "written_word"}
@@ -76,6 +85,56 @@ def open_any(spec: str, classes: ClassList | None, labels: Path | None) -> Opene
     return OpenedSet(EvalSet.plain(source, source.keys), source.classes)
 
 
+def open_twins(
+    clean: str,
+    attacked: str | None,
+    classes: ClassList | None,
+    labels: Path | None,
+    limit: int | None,
+) -> dict[str, OpenedSet]:
+    """The set `clean` and its twin `attacked`, cut to `limit` evenly spaced photos.
+
+    Raises SourceError where they have different classes or not one photo in common.
+    """
+    whole = open_any(clean, classes, labels)
+    chosen = evenly(range(len(whole.images.items)), limit)
+    sets = {"clean": OpenedSet(_rows(whole.images, chosen), whole.classes)}
+    if attacked is not None:
+        twin = open_any(attacked, classes or whole.classes, labels)
+        if twin.classes != whole.classes:
+            raise SourceError(f"{attacked} and {clean} have different classes")
+        wanted = {whole.images.clusters[row] for row in chosen}
+        rows = [row for row, photo in enumerate(twin.images.clusters) if photo in wanted]
+        if not rows:
+            raise SourceError(f"{attacked} shows none of the photos of {clean}")
+        sets["attacked"] = OpenedSet(_rows(twin.images, rows), twin.classes)
+    return sets
+
+
+def evenly(items: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` items, spread evenly over the whole sequence.
+
+    >>> evenly("abcdef", 3), evenly(range(3), 7)
+    (['a', 'c', 'e'], [0, 1, 2])
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[len(items) * i // limit] for i in range(limit)]
+
+
+class _Some(Sequence[SourceItem]):
+    """Some items of a source, read when asked for."""
+
+    def __init__(self, items: Sequence[SourceItem], rows: Sequence[int]) -> None:
+        self._items, self._rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[self._rows[index]]
+
+
 def open_rta(folder: Path, files: Sequence[Path]) -> OpenedSet:
     """Photos named `label=X_text=Y.jpg`: an X on which Y is written. Classes are all X and Y."""
     pairs = {}
@@ -127,6 +186,15 @@ def _from_rows(source: Source, rows: Sequence[Row]) -> EvalSet:
         clusters=[row.key for row in rows],
         visible_in_crop=[_number(row.visible_in_crop) for row in rows] if has_text else None,
         contrast=[_number(row.contrast) for row in rows] if has_text else None,
+    )
+
+
+def _rows(images: EvalSet, rows: Sequence[int]) -> EvalSet:
+    return EvalSet(
+        items=_Some(images.items, rows),
+        attack_labels=[images.attack_labels[row] for row in rows],
+        clusters=[images.clusters[row] for row in rows],
+        note=images.note,
     )
 
 

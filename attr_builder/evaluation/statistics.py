@@ -1,7 +1,7 @@
-"""Rates with intervals, paired tests and recall: pure functions of arrays, no model, no I/O.
+"""Rates with intervals, paired tests, recall, differences over seeds: pure functions of arrays.
 
-Where several rows come from one photo (several attack words each), rows are not independent:
-every interval here takes `clusters` and widens accordingly.
+Where several rows come from one photo (several attack words or captions each), rows are not
+independent: every interval here takes `clusters` or `items` and widens accordingly.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 Z_95 = 1.959963984540054
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+N_RESAMPLES = 4000
+_RESAMPLES_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,28 @@ class PairedDrop:
     n_gained: int
     p_value: float
     test: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and sample standard deviation over seeds (NaN with one seed), and the values."""
+
+    mean: float
+    deviation: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Arm minus baseline on the same items: mean, and its 95% paired bootstrap interval.
+
+    `tests` holds one exact McNemar test (cluster-robust where items repeat) per seed.
+    """
+
+    mean: float
+    low: float
+    high: float
+    tests: tuple[PairedDrop, ...]
 
 
 def wilson_interval(value: float, n: float) -> tuple[float, float]:
@@ -112,13 +138,57 @@ def mean_per_class_recall(labels: Ints, right: Bools) -> float:
     return float(np.mean(np.bincount(inverse, weights=right) / np.bincount(inverse)))
 
 
+def spread(values: Sequence[float]) -> Spread:
+    """Summarise one number per seed.
+
+    >>> spread([1.0, 3.0])
+    Spread(mean=2.0, deviation=1.4142135623730951, values=(1.0, 3.0))
+    """
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return Spread(float(np.mean(values)), deviation, tuple(values))
+
+
+def compare_outcomes(
+    baseline: Sequence[Bools], arm: Sequence[Bools], items: Sequence[str]
+) -> Difference:
+    """Compare outcomes per seed, each bool (n,), on the same `items` in the same order.
+
+    Items of one name (the captions of one image) are resampled together.
+    """
+    gains = np.stack([a.astype(float) - b for b, a in zip(baseline, arm, strict=True)])
+    low, high = bootstrap_interval(gains, items)
+    tests = [paired_drop(b, a, items) for b, a in zip(baseline, arm, strict=True)]
+    return Difference(float(gains.mean()), low, high, tuple(tests))
+
+
+def bootstrap_interval(gains: Floats, items: Sequence[str]) -> tuple[float, float]:
+    """95% percentile interval of the mean of `gains` (seeds, n), resampling items and seeds.
+
+    With one seed only the items are resampled: the interval then speaks of these two trainings,
+    not of training again.
+    """
+    names, cluster = np.unique(np.asarray(items), return_inverse=True)
+    sizes = np.bincount(cluster).astype(np.float64)
+    sums = np.stack([np.bincount(cluster, weights=row) for row in gains])
+    rng = np.random.default_rng(0)
+    n_seeds, n_clusters = len(gains), len(names)
+    means = []
+    for _ in range(0, N_RESAMPLES, _RESAMPLES_AT_ONCE):
+        drawn = rng.integers(n_clusters, size=(_RESAMPLES_AT_ONCE, n_clusters))
+        seeds = rng.integers(n_seeds, size=(_RESAMPLES_AT_ONCE, n_seeds))
+        per_seed = sums[:, drawn].sum(axis=2) / sizes[drawn].sum(axis=1)
+        means.append(np.take_along_axis(per_seed.T, seeds, axis=1).mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def _z_test_p(value: float, error: float) -> float:
     if error == 0:
         return 1.0 if value == 0 else 0.0
     return math.erfc(abs(value) / error / math.sqrt(2))
 
 
-def _standard_error(values: NDArray[np.float64], clusters: Sequence[str] | None) -> float:
+def _standard_error(values: Floats, clusters: Sequence[str] | None) -> float:
     """Standard error of the mean when rows of one cluster may depend on each other."""
     n = len(values)
     if n < 2:
@@ -130,12 +200,12 @@ def _standard_error(values: NDArray[np.float64], clusters: Sequence[str] | None)
     return math.sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1)) / n
 
 
-def _cluster_sums(values: NDArray[np.float64], clusters: Sequence[str]) -> NDArray[np.float64]:
+def _cluster_sums(values: Floats, clusters: Sequence[str]) -> Floats:
     _, inverse = np.unique(np.asarray(clusters), return_inverse=True)
     return np.bincount(inverse, weights=values).astype(np.float64)
 
 
-def _effective_n(hits: NDArray[np.float64], clusters: Sequence[str] | None) -> float:
+def _effective_n(hits: Floats, clusters: Sequence[str] | None) -> float:
     """Rows divided by the design effect; the number of clusters where the share is 0 or 1."""
     n = len(hits)
     n_clusters = n if clusters is None else len(set(clusters))

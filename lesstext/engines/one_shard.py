@@ -269,6 +269,7 @@ def _write_stats(task: Task, footer: Footer, seconds: dict[str, float]) -> None:
     n = footer.n_samples
     stats: dict[str, Any] = {
         "shard": footer.shard,
+        "location": task.source.place,
         "samples": n,
         "counts": footer.counts,
         "problems": footer.problems,

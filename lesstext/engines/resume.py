@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from lesstext.engines.one_shard import ShardReport, Task, done_report, report_from_footer
-from lesstext.errors import LesstextError
+from lesstext.errors import LesstextError, UsageError
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.storage.fetching import remote_stat
-from lesstext.tables.table import read_footer
+from lesstext.tables.table import read_footer, stats_path
 
 
 def done_before(task: Task, annotator: str) -> ShardReport | None:
@@ -27,6 +30,34 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
         return _remotely(task, annotator) if task.source.is_url else None
     except (OSError, LesstextError):
         return None
+
+
+def refuse_other_shards(tasks: Sequence[Task]) -> None:
+    """Raise UsageError where a table would be replaced by that of another shard of its name.
+
+    A shard that has changed in its place is annotated anew; one that lies elsewhere, while that of
+    the table is still in its place, only shares its name.
+    """
+    for task in tasks:
+        place = _place_of_table(task)
+        if place is not None and place != task.source.place and os.path.isfile(place):
+            raise UsageError(
+                f"{task.table} is the table of {place}, not of {task.source.place}, which yields "
+                "the same shard name; give a folder above both, mark it as the root of each "
+                "(data/./a data/./b), or use separate outputs"
+            )
+
+
+def _place_of_table(task: Task) -> str | None:
+    """Where the shard of an existing table was when it was annotated, as far as that is known."""
+    try:
+        if not isinstance(task.table, Path) or not task.table.exists():
+            return None
+        stats = json.loads(stats_path(task.out, task.source.name).read_text(encoding="utf-8"))
+        place = stats["location"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return place if isinstance(place, str) else None
 
 
 def _remotely(task: Task, annotator: str) -> ShardReport | None:

@@ -17,7 +17,7 @@ from lesstext.engines import ENGINES, find_workers
 from lesstext.engines.base import Engine, OnSamples
 from lesstext.engines.inputs import check_inputs
 from lesstext.engines.one_shard import ShardReport, Task
-from lesstext.engines.resume import done_before
+from lesstext.engines.resume import done_before, refuse_other_shards
 from lesstext.errors import UsageError
 from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
 from lesstext.storage.claims import clean_up, holder_of
@@ -156,6 +156,7 @@ def plan(config: RunConfig) -> Plan:
             tasks.append(task)
         else:
             done.append(report)
+    refuse_other_shards(tasks)
     return Plan(wanted, done, tasks, workers, config.annotator, annotator_id)
 
 

@@ -14,6 +14,7 @@ from lesstext.report.pictures import PictureReader
 from lesstext.report.rows import ScoreRows, TroubleGroup
 from lesstext.report.thresholds import Bar, histogram_bars, threshold_grid
 from lesstext.report.timings import Timings, read_timings
+from lesstext.shards.names import known_as
 from lesstext.shards.specs import ShardSource
 from lesstext.storage.files import write_text
 from lesstext.storage.paths import Location, local_mirror
@@ -135,6 +136,7 @@ def _find(
     _check_ratios(rows.folder, counts, at_or_below[-1])
     chosen = choose(rows, max_text_area, n_examples)
     scored = {footer.shard for footer in footers}
+    shards = None if shards is None else known_as(shards, scored)
     return _Findings(
         title=title,
         version=__version__,

@@ -41,6 +41,17 @@ def caption_from(file: BinaryIO, entry: SampleEntry, fields: Fields) -> str | No
     return next(iter(preferred_captions(fields)), None)
 
 
+def read_captions(file: BinaryIO, entry: SampleEntry) -> list[str]:
+    """All captions of the sample, stripped, without blank ones; raises as `caption_from` does."""
+    fields = read_json(file, entry)
+    if found := _not_blank(captions_at(fields, "captions")):
+        return found
+    text = entry.member("txt")
+    if text is not None:
+        return _not_blank([_read_text(file, text).decode("utf-8")])
+    return _not_blank(preferred_captions(fields))
+
+
 def preferred_captions(fields: Fields) -> list[str]:
     """The texts at the first place of a sample's json that holds any; the first is the caption.
 
@@ -113,3 +124,7 @@ def _read_text(file: BinaryIO, member: Member) -> bytes:
     if member.size > _MAX_TEXT_BYTES:
         raise ValueError(f"{member}: {member.size} bytes are too many for a text")
     return read_member(file, member)
+
+
+def _not_blank(captions: list[str]) -> list[str]:
+    return [stripped for caption in captions if (stripped := caption.strip())]

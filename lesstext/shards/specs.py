@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import logging
 import os
 import posixpath
 import re
@@ -9,54 +11,64 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
+from lesstext.shards.lists import split_specs
+from lesstext.shards.names import (
+    MAX_SHARDS,
+    PIPE,
+    SHARD_SUFFIX,
+    URL,
+    WILDCARD,
+    ShardSource,
+    expand_braces,
+    is_hidden,
+    local_name,
+    refuse_name_clashes,
+    remote_name,
+    split_root,
+)
 from lesstext.storage.ahead import Ahead
 from lesstext.storage.fetching import fetch, resolve
 from lesstext.storage.paths import Location
 from lesstext.storage.retrying import retrying
 from lesstext.storage.scratch import scratch_folder
 
-SHARD_SUFFIX = ".tar"
-_WILDCARD = re.compile(r"[*?\[{]")
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
-_BRACE_RANGE = re.compile(r"\{\d+\.\.\d+\}|\{[^{}]*,[^{}]*\}")
-_PIPE = "pipe:"
+__all__ = [
+    "SHARD_SUFFIX",
+    "LocalShard",
+    "ShardSource",
+    "expand_specs",
+    "fetch_ahead",
+    "fetched",
+    "input_folders",
+    "local_copy",
+    "refuse_output_in_input",
+]
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class ShardSource:
-    """A shard's name (path below its input root, without `.tar`) and where its bytes are."""
-
-    name: str
-    location: str
-
-    @property
-    def is_local(self) -> bool:
-        return not self.is_url and not self.location.startswith(_PIPE)
-
-    @property
-    def is_url(self) -> bool:
-        return bool(_URL.match(self.location))
+log = logging.getLogger(__name__)
 
 
 def expand_specs(specs: Sequence[str], *, allow_pipe: bool = False) -> list[ShardSource]:
     """Expand shard specs into shards, sorted by name within each spec, in the order of the specs.
 
-    Raises UsageError for a spec that matches nothing, for `pipe:` without `allow_pipe`, and for
-    two inputs that yield one shard name.
+    How shards are named, `lesstext.shards.names` says. Hidden files are passed over with a
+    warning. Raises UsageError for a spec that matches nothing or names what is no regular file,
+    for one of more than a million shards, for `pipe:` without `allow_pipe`, and for two inputs
+    that yield one shard name.
     """
     sources: list[ShardSource] = []
-    for spec in _split_specs(specs):
-        if spec.startswith(_PIPE):
+    for spec in split_specs(specs):
+        if spec.startswith(PIPE):
             sources.append(_pipe_source(spec, allow_pipe))
         else:
             sources.extend(_expand_one(spec))
     if not sources:
         raise UsageError("no shards given")
-    _refuse_name_clashes(sources)
+    refuse_name_clashes(sources)
     return sources
 
 
@@ -72,9 +84,9 @@ def refuse_output_in_input(
 
     A folder given as a spec counts as a whole: shards written below it would be inputs next time.
     """
-    given = [spec for spec in _split_specs(specs) if not spec.startswith(_PIPE)]
+    given = [spec for spec in split_specs(specs) if not spec.startswith(PIPE)]
     if isinstance(out, Path):
-        target, whole = str(out.resolve()), [Path(spec).expanduser() for spec in given]
+        target, whole = str(out.resolve()), [Path(os.path.expanduser(spec)) for spec in given]
         folders = {str(folder) for folder in input_folders(sources)}
         folders |= {str(path.resolve()) for path in whole if path.is_dir()}
     else:
@@ -135,7 +147,7 @@ def fetch_ahead(source: ShardSource | None, *, keep: ShardSource) -> None:
 def _fetch(source: ShardSource) -> Iterator[LocalShard]:
     with scratch_folder() as folder:
         path = folder / "shard.tar"
-        if source.location.startswith(_PIPE):
+        if source.location.startswith(PIPE):
             _fetch_from_command(source, path)
             yield LocalShard(path)
         else:
@@ -152,91 +164,115 @@ def local_copy(source: ShardSource) -> Iterator[Path]:
         yield shard.path
 
 
-def _split_specs(specs: Sequence[str]) -> Iterator[str]:
-    for argument in specs:
-        if argument.startswith(_PIPE):
-            yield argument
-            continue
-        for part in argument.split("::"):
-            if part.startswith("@"):
-                yield from _split_specs(_read_list(part[1:]))
-            elif part:
-                yield part
-
-
-def _read_list(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the shard list {path}: {error}") from error
-    base = Path(path).parent
-    stripped = [line.strip() for line in lines]
-    return [_beside(base, line) for line in stripped if line and not line.startswith("#")]
-
-
-def _beside(base: Path, line: str) -> str:
-    """A relative path in a list counts from the working folder, else from the list's folder."""
-    if _URL.match(line) or line.startswith((_PIPE, "/", "@")) or Path(line).exists():
-        return line
-    return str(base / line) if (base / line).exists() else line
-
-
 def _pipe_source(spec: str, allow_pipe: bool) -> ShardSource:
     if not allow_pipe:
         raise UsageError(f"{spec!r} runs a shell command; give --allow-pipe if you mean that")
     words = [word for word in re.split(r"[\s'\"]+", spec) if word.endswith(SHARD_SUFFIX)]
-    name = posixpath.basename(words[-1]) if words else re.sub(r"\W+", "_", spec[len(_PIPE) :])
+    name = posixpath.basename(words[-1]) if words else re.sub(r"\W+", "_", spec[len(PIPE) :])
     return ShardSource(name.removesuffix(SHARD_SUFFIX), spec)
 
 
 def _expand_one(spec: str) -> list[ShardSource]:
-    sources = _expand_url(spec) if _URL.match(spec) else _expand_local(spec)
+    sources = _expand_url(spec) if URL.match(spec) else _expand_local(spec)
     if not sources:
         raise UsageError(f"{spec!r} matches no {SHARD_SUFFIX} file")
     return sorted(set(sources))
 
 
 def _expand_local(spec: str) -> list[ShardSource]:
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        hits = [str(p) for p in path.rglob(f"*{SHARD_SUFFIX}") if p.is_file()]
-        return [ShardSource(_shard_name(str(path), hit), hit) for hit in hits]
-    if path.exists() or not _WILDCARD.search(spec):
-        if not path.exists():
-            raise UsageError(f"{spec!r} does not exist")
-        return [ShardSource(_shard_name(str(path.parent), str(path)), str(path))]
-    expanded = _expand_braces(str(path))
-    missing = [part for part in expanded if not _has_glob(part) and not Path(part).exists()]
-    if missing:
-        raise UsageError(f"{spec!r}: {len(missing)} shards do not exist, the first: {missing[0]}")
-    root = _fixed_root(str(path))
-    hits = [hit for part in expanded for hit in _glob_local(part)]
-    return [ShardSource(_shard_name(root, hit), hit) for hit in hits]
+    root, spec = split_root(spec)
+    path = os.path.expanduser(spec)
+    if os.path.isdir(path):
+        return _named(root or path, _without_hidden(_tars_below(path), path))
+    if os.path.lexists(path) or not WILDCARD.search(spec):
+        _require_files(spec, [path])
+        return _named(root or os.path.dirname(path), [path])
+    _refuse_climbing(spec)
+    root = _fixed_root(path) if root is None else root
+    expanded = expand_braces(path)
+    _require_files(spec, [part for part in expanded if not _has_glob(part)])
+    found = (hit for part in expanded for hit in _glob_local(part))
+    hits = list(islice(found, MAX_SHARDS + 1))
+    return _named(root, _without_hidden(hits, root))
 
 
 def _expand_url(spec: str) -> list[ShardSource]:
     """Names count from the part of the URL before its first wildcard, or from a folder URL."""
-    root = _fixed_root(spec)
+    marked, spec = split_root(spec)
+    _refuse_climbing(spec)
+    root = marked or _fixed_root(spec)
     if _is_folder_url(spec):
-        root, spec = spec.rstrip("/"), f"{spec.rstrip('/')}/**"
+        root, spec = marked or spec.rstrip("/"), f"{spec.rstrip('/')}/**"
     sources: list[ShardSource] = []
-    for part in _expand_braces(spec):
+    for part in expand_braces(spec):
         filesystem, path = _resolve(part)
+        root_path = _resolve(root)[1]
         if not _has_glob(path) or part.startswith("http"):
             hits = [path]
         else:
             hits = [hit for hit in _glob_remote(part) if hit.endswith(SHARD_SUFFIX)]
-        root_path = _resolve(root)[1]
+            hits = _without_hidden(hits, root_path)
         sources += [
-            ShardSource(_shard_name(root_path, hit), filesystem.unstrip_protocol(hit))
+            ShardSource(remote_name(root_path, hit), filesystem.unstrip_protocol(hit))
             for hit in hits
         ]
     return sources
 
 
+def _named(root: str, paths: Sequence[str]) -> list[ShardSource]:
+    if len(paths) > MAX_SHARDS:
+        raise UsageError(f"more than {MAX_SHARDS:,} shards below {root or '.'}")
+    return [ShardSource(local_name(root, path), str(Path(path))) for path in paths]
+
+
+def _tars_below(folder: str) -> list[str]:
+    """All tars below a folder, through no links to folders; what may not be read is said."""
+
+    def say(error: OSError) -> None:
+        log.warning("passed over: %s", error)
+
+    return [
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, onerror=say)
+        for name in names
+        if name.endswith(SHARD_SUFFIX) and os.path.isfile(os.path.join(parent, name))
+    ]
+
+
+def _without_hidden(paths: Sequence[str], root: str) -> list[str]:
+    hidden = [path for path in paths if is_hidden(_below(root, path))]
+    if hidden:
+        log.warning("passed over: %d hidden files, such as %s", len(hidden), hidden[0])
+    passed_over = set(hidden)
+    return [path for path in paths if path not in passed_over]
+
+
+def _below(root: str, path: str) -> str:
+    return path[len(root) :].strip("/") if path.startswith(root) else path
+
+
+def _require_files(spec: str, paths: Sequence[str]) -> None:
+    """Raise UsageError unless each is a file: a pipe or a device would be waited on for ever."""
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing and len(paths) == 1:
+        raise UsageError(f"{spec!r} does not exist")
+    if missing:
+        raise UsageError(f"{spec!r}: {len(missing)} shards do not exist, the first: {missing[0]}")
+    other = next((path for path in paths if not os.path.isfile(path)), None)
+    if other is not None:
+        raise UsageError(f"{spec!r}: {other} is no regular file")
+
+
+def _refuse_climbing(spec: str) -> None:
+    """A `..` behind a wildcard leaves the folder below which shards are named."""
+    wildcard = WILDCARD.search(spec)
+    if wildcard is not None and ".." in spec[wildcard.start() :].split("/"):
+        raise UsageError(f"{spec!r}: a '..' stands behind a wildcard; give the folder itself")
+
+
 def _is_folder_url(spec: str) -> bool:
     below = spec.partition("://")[2]
-    return bool(_URL.match(spec)) and not (_WILDCARD.search(below) or spec.endswith(SHARD_SUFFIX))
+    return bool(URL.match(spec)) and not (WILDCARD.search(below) or spec.endswith(SHARD_SUFFIX))
 
 
 def _resolve(url: str) -> tuple[Any, str]:
@@ -260,49 +296,23 @@ def _glob_remote(part: str) -> list[str]:
         return []
 
 
-def _expand_braces(spec: str) -> list[str]:
-    import braceexpand
-
-    return list(braceexpand.braceexpand(spec)) if _BRACE_RANGE.search(spec) else [spec]
-
-
 def _has_glob(text: str) -> bool:
     return any(mark in text for mark in "*?[")
 
 
-def _glob_local(part: str) -> list[str]:
-    import glob
-
-    hits = glob.glob(part, recursive=True) if _has_glob(part) else [part]
-    return [hit for hit in hits if hit.endswith(SHARD_SUFFIX) and os.path.isfile(hit)]
+def _glob_local(part: str) -> Iterator[str]:
+    hits = glob.iglob(part, recursive=True) if _has_glob(part) else iter([part])
+    return (hit for hit in hits if hit.endswith(SHARD_SUFFIX) and os.path.isfile(hit))
 
 
 def _fixed_root(spec: str) -> str:
     """The folder part of a spec before its first wildcard."""
-    match = _WILDCARD.search(spec)
+    match = WILDCARD.search(spec)
     return posixpath.dirname(spec[: match.start()] if match else spec)
 
 
-def _shard_name(root: str, path: str) -> str:
-    """The path below `root` without `.tar` and, for http, without a query."""
-    below = path[len(root) :] if root and path.startswith(root) else path
-    return below.partition("?")[0].strip("/").removesuffix(SHARD_SUFFIX)
-
-
-def _refuse_name_clashes(sources: Sequence[ShardSource]) -> None:
-    seen: dict[str, str] = {}
-    for source in sources:
-        if source.name in seen:
-            other = seen[source.name]
-            raise UsageError(
-                f"two inputs yield the shard name {source.name!r}: {other} and "
-                f"{source.location}; give a folder above both, or use separate outputs"
-            )
-        seen[source.name] = source.location
-
-
 def _fetch_from_command(source: ShardSource, path: Path) -> None:
-    command = source.location[len(_PIPE) :]
+    command = source.location[len(PIPE) :]
     with path.open("wb") as file:
         status = subprocess.run(command, shell=True, stdout=file, check=False).returncode
     if status != 0:

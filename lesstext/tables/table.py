@@ -199,5 +199,12 @@ def find_tables(folder: Path) -> list[Path]:
     return tables
 
 
+def table_names(folder: Location) -> set[str]:
+    """The shards of the tables below a folder, by where the tables lie; often none."""
+    start = len(f"{str(folder).rstrip('/')}/")
+    paths = folder.rglob(f"*{TABLE_SUFFIX}")
+    return {str(path)[start:].removesuffix(TABLE_SUFFIX) for path in paths}
+
+
 class _OtherSchemaError(Exception):
     """A table of another schema version."""

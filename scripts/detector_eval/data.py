@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from attr_builder.evaluation.image_sets import evenly
 from lesstext.errors import ImageError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import decode
@@ -69,17 +69,6 @@ def load_images(path: Path, limit: int | None) -> list[bytes]:
     """
     encoded = _shard_images(path, limit) if path.suffix == ".tar" else _folder_images(path, limit)
     return _some([data for data in encoded if _is_decodable(data)], path)
-
-
-def evenly(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most `limit` items, spread evenly over the whole sequence.
-
-    >>> evenly("abcdef", 3)
-    ['a', 'c', 'e']
-    """
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def _icdar_image(path: Path, labels: Path) -> LabelledImage:

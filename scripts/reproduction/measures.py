@@ -12,10 +12,10 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from attr_builder.evaluation.statistics import bootstrap_interval
 from lesstext.tables.table import find_tables
 from reproduction.plan import Plan
 from train_clip.comparison.results import PAIRED, FinishedRun, difference, load_run
-from train_clip.statistics import bootstrap_interval
 
 # Metrics of the table, in its order, by train_clip's names.
 METRICS = {

@@ -1,8 +1,7 @@
-"""Fixtures: a small photo-like ImageFolder, builds of it, and a tiny CLIP."""
+"""Fixtures: a small photo-like ImageFolder, and builds of it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,6 @@ from attr_builder.drawing.presets import Recipe, make_recipe
 from attr_builder.labelled_images.classes import ClassList, imagenet_classes
 from attr_builder.labelled_images.sources import open_source
 
-TINY_MODEL = {
-    "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 32,
-        "layers": 1,
-        "width": 32,
-        "patch_size": 8,
-        "head_width": 16,
-    },
-    "text_cfg": {
-        "context_length": 77,
-        "vocab_size": 49408,
-        "width": 16,
-        "heads": 1,
-        "layers": 1,
-    },
-}
 LABELS = (0, 1, 2, 207, 657, 836)
 SIX = ClassList(
     tuple(imagenet_classes().wnids[label] for label in LABELS),
@@ -87,19 +69,3 @@ def make_build(photos: Path, tmp_path: Path) -> MakeBuild:
         return Build(source=source, painter=painter, out=tmp_path / out, **options)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Config path and checkpoint path of a small, randomly initialised open_clip model."""
-    import open_clip
-    import torch
-
-    folder = tmp_path_factory.mktemp("model")
-    config = folder / "tiny-attr-test.json"
-    config.write_text(json.dumps(TINY_MODEL))
-    open_clip.add_model_config(str(config))
-    torch.manual_seed(0)
-    model = open_clip.create_model("tiny-attr-test")
-    torch.save(model.state_dict(), folder / "tiny.pt")
-    return str(config), str(folder / "tiny.pt")

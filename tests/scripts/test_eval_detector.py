@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detector_eval import metrics
-from detector_eval.data import evenly, load_icdar, load_images, load_scam, outlined_quads
+from detector_eval.data import load_icdar, load_images, load_scam, outlined_quads
 from detector_eval.metrics import OperatingPoint
 from eval_detector import EvalConfig, evaluate
 from PIL import Image
@@ -83,10 +83,6 @@ class TestData:
             [(0, 0), (4, 0), (4, 2), (0, 2)],
             [(10, 10), (14, 10), (14, 12), (10, 12)],
         ]
-
-    def test_limit_spreads_evenly(self) -> None:
-        assert evenly(range(10), 4) == [0, 2, 5, 7]
-        assert evenly(range(3), 7) == evenly(range(3), None) == [0, 1, 2]
 
     def test_absent_data_is_named(self, tmp_path: Path) -> None:
         for load in (load_scam, load_icdar, load_images):

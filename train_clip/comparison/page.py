@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from attr_builder.evaluation.statistics import Difference, Spread
 from lesstext.storage.files import atomic_path, write_text
 from train_clip.comparison.results import Comparison, FinishedRun
-from train_clip.statistics import Difference, Spread
 
 TABLE, CURVES, PAGE = "table.md", "curves.png", "comparison.html"
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attr_builder.evaluation.statistics import Difference, Spread, compare_outcomes, spread
 from train_clip.errors import TrainError
-from train_clip.statistics import Difference, Spread, compare_outcomes, spread
 from train_clip.training.runlog import read_rows
 
 # Metrics that rest on one outcome per item, and the names of outcomes and items.

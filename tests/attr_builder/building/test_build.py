@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from attr_builder.building import build as build_module
-from attr_builder.building.build import Build, build_chunk, load_painter, run_build
+from attr_builder.building.build import Build, build_chunk, run_build
 from attr_builder.building.contact_sheet import write_contact_sheet
 from attr_builder.building.manifest import Row, read_manifest
+from attr_builder.building.stored import load_painter
 from attr_builder.building.verify import verify_set
 from attr_builder.building.writers import FORMATS
 from attr_builder.drawing.attacks import random_map

@@ -20,7 +20,7 @@ from attr_builder.drawing.attacks import (
 from attr_builder.drawing.presets import PAPER, VISIBLE, make_recipe
 from attr_builder.errors import UsageError
 from attr_builder.labelled_images.classes import ClassList, imagenet_classes
-from attr_builder.models import load_model
+from lesstext.clip import load_model
 
 CLASSES = imagenet_classes()
 FEW = ClassList(("a", "b", "c", "d"), ("tabby cat", "golden dog", "red fox", "Red Fox"))
@@ -108,8 +108,7 @@ def test_more_attacks_than_names_are_refused() -> None:
 
 
 def test_similar_ranks_other_names_by_text_embedding(tiny_model: tuple[str, str]) -> None:
-    model = load_model(*tiny_model, "cpu")
-    targets = similar_map(model.network, model.tokenizer, FEW, 3).targets
+    targets = similar_map(load_model(*tiny_model), FEW, 3).targets
     for label, ranked in enumerate(targets):
         assert not any(FEW.same_name(label, other) for other in ranked)
     assert set(targets[0]) == {1, 2, 3}

@@ -20,7 +20,6 @@ from attr_builder.drawing.render import Placement, draw_text, encode_image, load
 from attr_builder.drawing.seeding import Draw
 from attr_builder.drawing.visibility import crop_window, visible_in_crop
 from attr_builder.errors import RowError, UsageError
-from attr_builder.evaluation import statistics as metrics
 from attr_builder.labelled_images.classes import imagenet_classes
 from tests.attr_builder.conftest import photo
 
@@ -41,7 +40,7 @@ def changed_box(before: Image.Image, after: Image.Image) -> tuple[int, int, int,
 
 
 def test_doctests() -> None:
-    for module in (contrast, fonts, metrics, presets, seeding, transform, visibility):
+    for module in (contrast, fonts, presets, seeding, transform, visibility):
         assert doctest.testmod(module).failed == 0
 
 

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attr_builder.evaluation.statistics import (
+    bootstrap_interval,
+    compare_outcomes,
     mcnemar_p,
     mean_per_class_recall,
     paired_drop,
     rate,
+    spread,
     wilson_interval,
 )
 
@@ -106,3 +109,41 @@ def test_recall_weighs_classes_equally() -> None:
     assert mean_per_class_recall(labels, np.array([True, True, False, False])) == pytest.approx(
         1 / 3
     )
+
+
+def test_spread_of_one_seed_is_not_known() -> None:
+    assert spread([0.5]).mean == 0.5
+    assert math.isnan(spread([0.5]).deviation)
+
+
+def test_difference_by_hand() -> None:
+    base = np.array([True, True, False, False])
+    arm = np.array([True, False, True, True])
+    found = compare_outcomes([base], [arm], ["a", "b", "c", "d"])
+    assert found.mean == pytest.approx(0.25)
+    assert (found.tests[0].n_lost, found.tests[0].n_gained) == (1, 2)
+    assert found.tests[0].p_value == 1.0
+    assert found.low <= 0.25 <= found.high
+
+
+def test_bootstrap_matches_the_normal_interval() -> None:
+    rng = np.random.default_rng(3)
+    gains = rng.choice([-1.0, 0.0, 1.0], size=(1, 2000), p=[0.1, 0.7, 0.2])
+    low, high = bootstrap_interval(gains, [str(n) for n in range(2000)])
+    half = 1.96 * gains.std() / math.sqrt(2000)
+    assert low == pytest.approx(gains.mean() - half, abs=0.003)
+    assert high == pytest.approx(gains.mean() + half, abs=0.003)
+
+
+def test_repeated_items_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    gains = np.repeat(rng.choice([-1.0, 0.0, 1.0], size=(1, 200)), 5, axis=1)
+    apart = bootstrap_interval(gains, [str(n) for n in range(1000)])
+    together = bootstrap_interval(gains, [str(n // 5) for n in range(1000)])
+    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+
+
+def test_equal_arms_differ_by_exactly_nothing() -> None:
+    right = np.array([True, False, True])
+    found = compare_outcomes([right] * 2, [right] * 2, ["a", "b", "c"])
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
