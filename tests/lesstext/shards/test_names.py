@@ -14,9 +14,10 @@ import pytest
 
 from lesstext.errors import UsageError
 from lesstext.export import ExportConfig, export
+from lesstext.policies.text_area import at_most
 from lesstext.shards.names import MAX_SHARDS, ShardSource, known_as
 from lesstext.shards.specs import expand_specs
-from lesstext.tables.selection import Rule, select
+from lesstext.tables.selecting import select
 from lesstext.verify import verify_shards, verify_tables
 from tests.lesstext.builders import ratio_samples, write_tar
 from tests.lesstext.conftest import Score
@@ -91,7 +92,7 @@ def test_a_shard_typed_differently_is_found_again(data: Path, score: Score) -> N
 
 def test_an_export_takes_the_selections_names(data: Path, score: Score) -> None:
     score("in/a")
-    select(data / "scores", data / "k.parquet", Rule(max_text_area=0.1))
+    select(data / "scores", data / "k.parquet", at_most(0.1))
     config = ExportConfig(
         shards=("in/./a",), selection=data / "k.parquet", out=data / "out", workers=1
     )
