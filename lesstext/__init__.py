@@ -9,6 +9,7 @@ from lesstext.exports import lazily
 if TYPE_CHECKING:
     from lesstext.annotators.base import Annotator
     from lesstext.annotators.text_area import TextArea
+    from lesstext.clip import ClipModel, load_model
     from lesstext.engines.whole_run import RunSummary
     from lesstext.errors import (
         AnnotatorError,
@@ -48,6 +49,7 @@ __all__ = [
     "Annotator",
     "AnnotatorError",
     "AreaRatios",
+    "ClipModel",
     "Counts",
     "DecodedImage",
     "Detector",
@@ -77,6 +79,7 @@ __all__ = [
     "export_shards",
     "index_shard",
     "load_detector",
+    "load_model",
     "location",
     "open_samples",
     "read_selection",
@@ -91,6 +94,7 @@ __getattr__, __dir__ = lazily(
     {
         "lesstext.annotators.base": "Annotator",
         "lesstext.annotators.text_area": "TextArea",
+        "lesstext.clip": "ClipModel load_model",
         "lesstext.engines.whole_run": "RunSummary",
         "lesstext.errors": "AnnotatorError DetectorError ImageError LesstextError "
         "MissingFileError ShardError StorageError TableError UsageError",

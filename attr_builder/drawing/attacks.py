@@ -74,6 +74,15 @@ def random_map() -> AttackMap:
     return AttackMap(())
 
 
+def default_map(recipe: Recipe, classes: ClassList) -> AttackMap:
+    """The map of a strategy that needs nothing else; raises UsageError for the others."""
+    if recipe.strategy == "random":
+        return random_map()
+    if recipe.strategy == "paper":
+        return paper_map(classes)
+    raise UsageError(f"the strategy {recipe.strategy} needs an attack_map")
+
+
 def choose_attacks(
     recipe: Recipe, attack_map: AttackMap, classes: ClassList, label: int, key: str
 ) -> list[Attack]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attr_builder.drawing.attacks import AttackMap, check_enough_classes, paper_map, random_map
+from attr_builder.drawing.attacks import AttackMap, check_enough_classes, default_map
 from attr_builder.drawing.painter import Painter
 from attr_builder.drawing.presets import PRESETS, Recipe, Variant
 from attr_builder.drawing.render import encode_image
@@ -46,7 +46,7 @@ class AttrTransform:
         if variant not in recipe.variants:
             raise UsageError(f"the recipe has no variant {variant!r}; add it to its controls")
         classes = classes or imagenet_classes()
-        attack_map = attack_map or _default_map(recipe, classes)
+        attack_map = attack_map or default_map(recipe, classes)
         check_enough_classes(recipe, attack_map, classes)
         self.painter = Painter(recipe, classes, attack_map)
         self.variant = variant
@@ -62,14 +62,6 @@ class AttrTransform:
         if not self.reencode:
             return painted
         return _decoded(encode_image(painted, self.painter.recipe.render))
-
-
-def _default_map(recipe: Recipe, classes: ClassList) -> AttackMap:
-    if recipe.strategy == "random":
-        return random_map()
-    if recipe.strategy == "paper":
-        return paper_map(classes)
-    raise UsageError(f"the strategy {recipe.strategy} needs an attack_map")
 
 
 def _decoded(data: bytes) -> Image.Image:

@@ -25,6 +25,7 @@ SUBSTITUTES = {
     "attr-builder evaluate": "true attr-builder evaluate",
     "--steps 300": "--steps 2",
     "--batch-size 64": "--batch-size 4",
+    "steps=300, batch_size=64": "steps=2, batch_size=4",
 }
 DETECTING = ("score", "filter", "detect")
 
