@@ -91,19 +91,18 @@ class ClipModel:
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Embeddings:
         """Unit vectors (n, d) of texts, in their order."""
-        import torch
-
         starts = range(0, len(texts), batch_size)
-        with evaluating(self.network), torch.inference_mode():
-            parts = (self.embed_prompts(texts[start : start + batch_size]) for start in starts)
-            return _join(parts, self.embed_dim)
+        parts = (self.embed_prompts(texts[start : start + batch_size]) for start in starts)
+        return _join(parts, self.embed_dim)
 
     def embed_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """One batch of prompts as unit rows (n, d), float32, on the model's device."""
         import torch
 
         tokens = self.tokenizer(list(prompts)).to(self.device)
-        return torch.nn.functional.normalize(self.network.encode_text(tokens).float(), dim=-1)
+        with evaluating(self.network), torch.inference_mode():
+            features = self.network.encode_text(tokens)
+            return torch.nn.functional.normalize(features.float(), dim=-1)
 
     def _embed_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
@@ -189,13 +188,11 @@ def build_classifier(
 
     columns = []
     classes_per_batch = max(1, prompts_per_batch // len(templates))
-    with evaluating(model.network), torch.inference_mode():
-        for start in range(0, len(classnames), classes_per_batch):
-            names = classnames[start : start + classes_per_batch]
-            prompts = [fill_template(template, name) for name in names for template in templates]
-            unit = model.embed_prompts(prompts)
-            mean = unit.reshape(len(names), len(templates), -1).mean(dim=1)
-            columns.append(mean / mean.norm(dim=-1, keepdim=True))
+    for start in range(0, len(classnames), classes_per_batch):
+        names = classnames[start : start + classes_per_batch]
+        prompts = [fill_template(template, name) for name in names for template in templates]
+        mean = model.embed_prompts(prompts).reshape(len(names), len(templates), -1).mean(dim=1)
+        columns.append(mean / mean.norm(dim=-1, keepdim=True))
     return torch.cat(columns).T.contiguous()
 
 
@@ -212,17 +209,18 @@ def weights_digest(network: Any) -> str:
 
 
 class evaluating(AbstractContextManager[None]):
-    """Switch a network to evaluation mode and back to what it was."""
+    """Switch a network to evaluation mode, and each of its modules back to what it was."""
 
     def __init__(self, network: Any) -> None:
         self.network = network
-        self.was_training = bool(getattr(network, "training", False))
+        self.modes = [(module, module.training) for module in network.modules()]
 
     def __enter__(self) -> None:
         self.network.eval()
 
     def __exit__(self, *_: object) -> None:
-        self.network.train(self.was_training)
+        for module, was_training in self.modes:
+            module.training = was_training
 
 
 def _known_name(name: str, pretrained: str | None) -> str:

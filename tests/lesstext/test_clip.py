@@ -123,9 +123,11 @@ def test_embedding_leaves_the_training_mode_as_it_was(
     model = load_model(*tiny_model)
     assert not model.network.training
     model.network.train()
+    model.network.visual.ln_post.eval()  # as frozen layers are
     model.embed_images([pixels])
     build_classifier(model, NAMES, prompt_templates(1))
-    assert model.network.training
+    assert model.network.training and model.network.transformer.training
+    assert not model.network.visual.ln_post.training
 
 
 def test_classifier_equals_open_clips(model: ClipModel) -> None:
