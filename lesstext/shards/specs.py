@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import posixpath
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
+from lesstext.shards.listing import glob_tars, has_glob, tars_below
 from lesstext.shards.lists import split_specs
 from lesstext.shards.names import (
     MAX_SHARDS,
@@ -183,16 +183,16 @@ def _expand_local(spec: str) -> list[ShardSource]:
     root, spec = split_root(spec)
     path = os.path.expanduser(spec)
     if os.path.isdir(path):
-        return _named(root or path, _without_hidden(_tars_below(path), path))
+        return _named(root or path, _without_hidden(list(tars_below(path)), path))
     if os.path.lexists(path) or not WILDCARD.search(spec):
         _require_files(spec, [path])
         return _named(root or os.path.dirname(path), [path])
     _refuse_climbing(spec)
     root = _fixed_root(path) if root is None else root
     expanded = expand_braces(path)
-    _require_files(spec, [part for part in expanded if not _has_glob(part)])
-    found = (hit for part in expanded for hit in _glob_local(part))
-    hits = list(islice(found, MAX_SHARDS + 1))
+    _require_files(spec, [part for part in expanded if not has_glob(part)])
+    found = (hit for part in expanded for hit in (glob_tars(part) if has_glob(part) else [part]))
+    hits = [hit for hit in islice(found, MAX_SHARDS + 1) if hit.endswith(SHARD_SUFFIX)]
     return _named(root, _without_hidden(hits, root))
 
 
@@ -207,7 +207,7 @@ def _expand_url(spec: str) -> list[ShardSource]:
     for part in expand_braces(spec):
         filesystem, path = _resolve(part)
         root_path = _resolve(root)[1]
-        if not _has_glob(path) or part.startswith("http"):
+        if not has_glob(path) or part.startswith("http"):
             hits = [path]
         else:
             hits = [hit for hit in _glob_remote(part) if hit.endswith(SHARD_SUFFIX)]
@@ -223,20 +223,6 @@ def _named(root: str, paths: Sequence[str]) -> list[ShardSource]:
     if len(paths) > MAX_SHARDS:
         raise UsageError(f"more than {MAX_SHARDS:,} shards below {root or '.'}")
     return [ShardSource(local_name(root, path), str(Path(path))) for path in paths]
-
-
-def _tars_below(folder: str) -> list[str]:
-    """All tars below a folder, through no links to folders; what may not be read is said."""
-
-    def say(error: OSError) -> None:
-        log.warning("passed over: %s", error)
-
-    return [
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, onerror=say)
-        for name in names
-        if name.endswith(SHARD_SUFFIX) and os.path.isfile(os.path.join(parent, name))
-    ]
 
 
 def _without_hidden(paths: Sequence[str], root: str) -> list[str]:
@@ -290,19 +276,12 @@ def _plain(url: str) -> str:
 
 def _glob_remote(part: str) -> list[str]:
     filesystem, path = _resolve(part)
+    if "file" in filesystem.protocol:
+        return list(glob_tars(path))
     try:
         return retrying(f"cannot list {part}", lambda: list(filesystem.glob(path)))
     except MissingFileError:
         return []
-
-
-def _has_glob(text: str) -> bool:
-    return any(mark in text for mark in "*?[")
-
-
-def _glob_local(part: str) -> Iterator[str]:
-    hits = glob.iglob(part, recursive=True) if _has_glob(part) else iter([part])
-    return (hit for hit in hits if hit.endswith(SHARD_SUFFIX) and os.path.isfile(hit))
 
 
 def _fixed_root(spec: str) -> str:

@@ -6,6 +6,7 @@ name), but over the whole tar, so that interleaved members still meet in one sam
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from lesstext.shards.tar_walk import BLOCK_BYTES, Problem, TarMember, spelled, w
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _MAX_PROBLEMS = 20
 _MANY_MEMBERS = 16
+_LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,17 @@ def index_shard(path: Path, shard: str | None = None) -> ShardIndex:
 
 def read_member(file: BinaryIO, member: Member) -> bytes:
     """The bytes of one member; raises EOFError when the file ends first."""
+    if member.size > _LARGE_BYTES:  # room is made for all of them before the first is read
+        _refuse_cut(member, file.seek(0, io.SEEK_END) - member.offset)
     file.seek(member.offset)
     data = file.read(member.size)
-    if len(data) < member.size:
-        raise EOFError(f"{member}: {len(data)} of {member.size} bytes, the shard is cut off")
+    _refuse_cut(member, len(data))
     return data
+
+
+def _refuse_cut(member: Member, n_bytes: int) -> None:
+    if n_bytes < member.size:
+        raise EOFError(f"{member}: {n_bytes} of {member.size} bytes, the shard is cut off")
 
 
 def _size_of_tar(path: Path, shard: str) -> int:

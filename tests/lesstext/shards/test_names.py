@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ import pytest
 from lesstext.errors import UsageError
 from lesstext.export import ExportConfig, export
 from lesstext.policies.text_area import at_most
+from lesstext.shards.listing import glob_tars
 from lesstext.shards.names import MAX_SHARDS, ShardSource, known_as
 from lesstext.shards.specs import expand_specs
 from lesstext.tables.selecting import select
@@ -227,6 +229,25 @@ def test_a_folder_reached_through_a_loop_of_links_is_read_once(data: Path) -> No
     for number in range(3):
         (data / "in/a" / f"loop{number}").symlink_to(data / "in")
     assert names("in") == ["a/00", "a/01", "b/00"]
+    assert names("in/**/*.tar") == ["a/00", "a/01", "b/00"]
+    assert names(f"file://{data}/in/**/*.tar") == ["a/00", "a/01", "b/00"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*.tar", "*/*.tar", "**/*.tar", "**", "**/**/*", "a/**/*.tar", "**/a/*", "**/b/**/*.tar",
+     "[ab]/?0.tar", "[!a]/*.tar", "**x/*.tar", ".*/*.tar", "a/.*", "none/*.tar", "*/", "a//*.tar",
+     "**/.h/*.tar", "a/*/00.tar", "[/*.tar", "link/*.tar", "**/0[0-9].tar"],
+)  # fmt: skip
+def test_patterns_match_as_pythons_glob_matches(data: Path, pattern: str) -> None:
+    for name in ("a/b/00", "a/b/a/01", "x", "ax/00", ".h/00", "a/.00", "a/.h/01"):
+        write_tar(data / f"in/{name}.tar", ())
+    (data / "link").symlink_to(data / "in/b")
+    for folder in ("in/", f"{data}/in/", ""):
+        theirs = glob.glob(f"{folder}{pattern}", recursive=True)
+        tars = {os.path.normpath(t) for t in theirs if t.endswith(".tar") and os.path.isfile(t)}
+        ours = {os.path.normpath(path) for path in glob_tars(f"{folder}{pattern}")}
+        assert ours <= tars and set(map(os.path.realpath, ours)) == set(map(os.path.realpath, tars))
 
 
 def test_names_that_are_not_utf8_are_spelled(data: Path) -> None:
