@@ -1,0 +1,55 @@
+"""A short campaign; the long one is `scripts/fuzz.sh`. And proof that a campaign finds things."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.broken import TARGETS as BROKEN
+from tests.fuzz.campaign import main, mixed_jobs, run_campaign
+from tests.fuzz.targets import TARGETS
+
+
+def test_a_short_campaign_finds_nothing() -> None:
+    summary = run_campaign(list(mixed_jobs(list(TARGETS), 90)), seed=1, n_workers=2)
+    assert summary.findings == []
+    assert summary.n_cases == 90 and summary.n_violations == 0
+    words = {name: set(target.words) for name, target in summary.targets.items()}
+    assert words["images"] >= {"decoded", "decode_error"}
+    assert words["specs"] >= {"expanded", "refused"}
+    assert words["tars"] >= {"whole", "damaged"}
+
+
+def test_a_campaign_finds_what_must_never_happen() -> None:
+    jobs = [(name, number) for number in range(2) for name in BROKEN]
+    summary = run_campaign(
+        jobs, seed=0, n_workers=2, time_limit_s=2.0, registry="tests.fuzz.broken"
+    )
+    found = {name: dict(target.words) for name, target in summary.targets.items()}
+    assert found == {
+        "sound": {"done": 2},
+        "refused": {"refused: OSError": 2},
+        "traceback": {"traceback": 2},
+        "accounting": {"accounting": 2},
+        "deletes": {"changed": 2},
+        "overwrites": {"changed": 2},
+        "litters": {"changed": 2},
+        "relinks": {"changed": 2},
+        "hangs": {"hang": 2},
+        "dies": {"died": 2},
+        "unsealed": {"target": 2},
+    }
+    assert summary.n_violations == 18 == len(summary.findings)
+    (text, _) = [finding.text for finding in summary.findings if finding.kind == "traceback"]
+    assert "nobody foresaw this" in text and "broken.py" in text
+
+
+def test_a_case_is_known_by_its_seed_and_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--only", "tars:5", "--seed", "1", "--out", str(tmp_path / "fuzz.json")]) == 0
+    told = json.loads((tmp_path / "fuzz.json").read_text())
+    assert told == json.loads(capsys.readouterr().out)
+    assert (told["cases"], told["violations"], told["seed"]) == (1, 0, 1)
