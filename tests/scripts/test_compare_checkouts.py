@@ -21,7 +21,10 @@ def write(path: Path, value: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         columns, metadata = value
-        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+        table = pa.table(columns)
+        with pq.ParquetWriter(path, table.schema) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata(metadata)  # what is known only when all is written
     elif path.suffix == ".pt":
         torch.save(value, path)
     elif path.suffix == ".json":
@@ -53,6 +56,13 @@ META = {"counts": '{"ok": 2}', "inputs": "[]"}
             Difference(fields={"type of a: int32, now int64", "column b"}),
         ),
         ("s.json", {"n": 2, "s": 0.5}, {"n": 2, "s": 0.7}, Difference(fields={"s"})),
+        (
+            "s.json",
+            {"a": {"b": 1, "c": [1]}},
+            {"a": {"c": [1, 2]}},
+            Difference(fields={"a.b", "a.c"}),
+        ),
+        ("s.json", {"a": {"b": 1, "c": 2}}, {}, Difference(fields={"a"})),
         ("s.json", {"a": 1, "b": 2}, {"b": 2, "a": 1}, Difference(fields={"layout"})),
         (
             "c.pt",
