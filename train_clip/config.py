@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -25,7 +26,7 @@ from train_clip.settings import (
 from train_clip.validation import validated
 
 Precision = Literal["fp32", "bf16", "amp", "fp64"]
-LossName = Literal["clip", "siglip"]
+Scalar = bool | int | float | str
 
 # May differ between a run and its resumption: none of them can change a weight.
 _EXECUTION = {"may_change": True}
@@ -48,7 +49,10 @@ class TrainConfig:
     batch_size: Annotated[int, Flag("Pairs per step, over all ranks.")] = 64
     accumulate: Annotated[int, Flag("Micro-batches per step and rank.")] = 1
     seed: int = 0
-    loss: Annotated[LossName, Flag("clip or siglip.")] = "clip"
+    loss: Annotated[str, Flag("clip, siglip or an installed objective.")] = "clip"
+    loss_options: Annotated[
+        Mapping[str, Scalar], Flag("For the objective; repeat for several.", names=("loss_option",))
+    ] = field(default_factory=dict)
     precision: Annotated[Precision, Flag("fp32, bf16, amp (fp16) or fp64.")] = "fp32"
     lr: float = 5e-4
     min_lr: float = 0.0
@@ -187,7 +191,11 @@ class TrainConfig:
         )
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
+        """All settings; options of the objective only where there are some."""
+        values = asdict(self)
+        if not self.loss_options:
+            del values["loss_options"]
+        return json.dumps(values, indent=2)
 
     @classmethod
     def from_json(cls, text: str, where: str = "the settings") -> TrainConfig:

@@ -58,6 +58,35 @@ class Ranks:
             dist.barrier(group=self.control)
 
 
+def gather_rows(mine: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    """The rows of every rank, in rank order; each rank gets back the gradients of its own.
+
+    Every rank must hold as many rows.
+    """
+    if ranks.world == 1:
+        return mine
+    gathered: torch.Tensor = _GatherRows.apply(mine, ranks)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    """torch.distributed.nn.all_gather mixes up gradients that are not contiguous (on gloo)."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+        ctx.rank, ctx.rows = ranks.rank, len(mine)
+        mine = mine.contiguous()
+        everyone = [torch.empty_like(mine) for _ in range(ranks.world)]
+        dist.all_gather(everyone, mine)
+        return torch.cat(everyone)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.rank * ctx.rows : (ctx.rank + 1) * ctx.rows], None
+
+
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
     """Join the process group that torchrun describes in the environment, if there is one."""

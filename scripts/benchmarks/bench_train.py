@@ -33,6 +33,7 @@ from train_clip.data.reader import ReadSettings, SampleReader
 from train_clip.data.sources import RunData, prepare_data
 from train_clip.distributed import pick_device, set_threads
 from train_clip.models.build import ModelBundle, build_model
+from train_clip.objectives.contrastive import Contrastive
 from train_clip.settings import SourceConfig
 from train_clip.training.loop import train
 from train_clip.training.optim import is_free_of_decay
@@ -114,7 +115,7 @@ def bench_training(config: TrainConfig, rounds: int, folder: Path) -> dict[str, 
     """Samples per second of both trainers in turn, and our share of data wait."""
     device = pick_device(config.device, 0)
     set_threads(device, config.threads)
-    bundle = build_model(config)
+    bundle = build_model(config, Contrastive.model_start)
     shape = (config.batch_size, 3, bundle.image_px, bundle.image_px)
     tokens = bundle.tokenizer(["a dog runs through the grass"] * config.batch_size)
     memory = Memory([(torch.randn(shape), tokens)] * config.n_steps)

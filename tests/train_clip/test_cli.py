@@ -165,7 +165,7 @@ def test_every_own_model_trains_a_step(shards: Path, tmp_path: Path) -> None:
         result = train(make_config(shards, model=name, steps=1, batch_size=4), tmp_path / name)
         assert result["updates"] == 1
         open_clip.create_model(f"local-dir:{result['model_folder']}")
-    small = build_model(make_config(shards, model="small"))
+    small = build_model(make_config(shards, model="small"), {})
     with torch.no_grad():
         features = small.model.encode_image(torch.zeros(1, 3, small.image_px, small.image_px))  # type: ignore[operator]
     assert (small.image_px, features.shape) == (128, (1, 384))

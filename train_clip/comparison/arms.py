@@ -18,7 +18,7 @@ Subject = Literal["data", "objective"]
 # The settings of each subject: which pairs are seen, and how they are shown; what is optimised.
 SUBJECTS: dict[Subject, tuple[str, ...]] = {
     "data": ("sources", "image", "caption"),
-    "objective": ("loss",),
+    "objective": ("loss", "loss_options"),
 }
 _NAME = re.compile(r"\w[\w .+-]*")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lesstext.storage.files import write_text
 from train_clip.comparison.arms import ComparisonConfig
@@ -14,6 +15,9 @@ from train_clip.comparison.page import write_report
 from train_clip.comparison.results import Comparison, FinishedRun, as_dict, load_run, summarise
 from train_clip.config import TrainConfig
 from train_clip.errors import ConfigError, TrainError
+
+if TYPE_CHECKING:
+    from train_clip.objectives.base import Objective
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +30,12 @@ def compare(config: ComparisonConfig, out: Path, jobs: int = 1) -> Comparison:
     `jobs` runs are trained at a time. On CPUs they share the cores, so that `threads` must be set;
     raises ConfigError where it is not.
     """
+    from train_clip.objectives.registry import make_objective
+
+    objectives = {arm: make_objective(one) for arm, one in config.arms.items()}
     _train_missing(config, out, jobs)
     runs = [load_run(arm, seed, _folder(out, arm, seed)) for seed, arm in _plan(config)]
-    _check_same_start(runs)
+    _check_same_start(config, objectives, runs)
     comparison = summarise(runs, config.baseline)
     write_text(out / COMPARISON, json.dumps(as_dict(comparison, out), indent=2))
     write_report(comparison, out)
@@ -77,11 +84,42 @@ def _is_finished(folder: Path, wanted: TrainConfig) -> bool:
     return stored == wanted
 
 
-def _check_same_start(runs: Sequence[FinishedRun]) -> None:
-    """Refuse runs of one seed that began with different weights, or ran for different steps."""
-    for seed in dict.fromkeys(run.seed for run in runs):
-        mine = [run for run in runs if run.seed == seed]
-        for what in ("initial_weights", "n_steps"):
-            found = {str(run.result[what]) for run in mine}
+def _check_same_start(
+    config: ComparisonConfig, objectives: Mapping[str, Objective], runs: Sequence[FinishedRun]
+) -> None:
+    """Refuse runs of one seed that began with different weights, or ran for different steps.
+
+    Where objectives vary, what they set of the model at its start is left out.
+    """
+    starts = {(run.seed, run.arm): str(run.result["initial_weights"]) for run in runs}
+    if "objective" in config.vary:
+        starts = _shared_starts(config, objectives, starts)
+    lengths = {(run.seed, run.arm): str(run.result["n_steps"]) for run in runs}
+    for what, values in (("initial_weights", starts), ("n_steps", lengths)):
+        for seed in config.seeds:
+            found = {value for (of_seed, _), value in values.items() if of_seed == seed}
             if len(found) > 1:
                 raise TrainError(f"the runs of seed {seed} differ in {what}: {sorted(found)}")
+
+
+def _shared_starts(
+    config: ComparisonConfig,
+    objectives: Mapping[str, Objective],
+    starts: Mapping[tuple[int, str], str],
+) -> dict[tuple[int, str], str]:
+    """Digests of the weights that all arms share, from models built anew as the runs' were."""
+    from train_clip.models.build import build_model, parameters_set_by
+    from train_clip.models.checkpoint import weights_digest
+
+    set_by_any = {n for one in objectives.values() for n in parameters_set_by(one.model_start)}
+    found = {}
+    for (seed, arm), start in starts.items():
+        mine = replace(config.arms[arm], seed=seed)
+        model = build_model(mine, objectives[arm].model_start).model
+        if weights_digest(model) != start:
+            raise TrainError(
+                f"{arm!r} with seed {seed} differs in initial_weights from a model that is built "
+                "now: another version of torch or open_clip trained it"
+            )
+        found[seed, arm] = weights_digest(model, leave_out=set_by_any)
+    return found

@@ -1,6 +1,6 @@
 """Batches in step order, prepared ahead by worker processes, with a watchdog over all of them.
 
-One background thread hands tasks to the workers, gathers their rows and encodes the captions;
+One background thread hands tasks to the workers, gathers their rows and makes their columns;
 with no workers it does their work too. What a batch holds depends on its step alone.
 
 The workers are plain child processes on a socket pair rather than a multiprocessing pool: nothing
@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
 from pathlib import Path
@@ -23,15 +23,17 @@ from typing import Any
 import numpy as np
 
 from lesstext.images import Pixels
-from train_clip.data.pool import TaskQueue, WorkerProcess, shared_memory
+from train_clip.data.pool import Layout, Setup, Task, TaskQueue, WorkerProcess, shared_memory
 from train_clip.data.reader import BadSample, Produced, ReadSettings, SampleReader
 from train_clip.data.source_plan import SourcePlan
 from train_clip.data.stream import Ints, StepSamples, Stream
-from train_clip.data.worker import Layout, Setup, Task, perform
+from train_clip.data.worker import perform
 from train_clip.errors import DataError, LoaderError
 
 log = logging.getLogger(__name__)
 
+# A column of a batch, made from the local rows: anything that can be cut into runs of rows.
+Column = Callable[[Sequence[Produced]], Any]
 _MAX_ROWS_PER_TASK = 32
 _TASKS_PER_WORKER = 2
 _POLL_S = 0.1
@@ -43,12 +45,13 @@ class Batch:
     """This rank's rows of one step.
 
     `images` (b, px, px, 3) uint8 lie in shared memory and are valid until the next batch is asked
-    for. `samples` are the planned samples of all ranks, `used` the local ones finally used.
+    for; `columns` hold what else there is of each row. `samples` are the planned samples of all
+    ranks, `used` the local ones finally used.
     """
 
     samples: StepSamples
     images: Pixels
-    tokens: Any
+    columns: dict[str, Any]
     used: Ints
     bad: list[BadSample]
     n_text_hidden: int
@@ -74,12 +77,12 @@ class Loader:
         plan_folders: Sequence[Path],
         read: ReadSettings,
         settings: LoaderSettings,
-        encode: Callable[[list[str]], Any],
+        columns: Mapping[str, Column],
         *,
         start: int,
         end: int,
     ) -> None:
-        self._stream, self._settings, self._encode = stream, settings, encode
+        self._stream, self._settings, self._columns = stream, settings, columns
         self._plans = [SourcePlan(folder) for folder in plan_folders]
         self._next, self._end = start, end
         self._rows = stream.batch_size // settings.world
@@ -181,7 +184,7 @@ class Loader:
         return Batch(
             samples=self._stream.step(step),
             images=self._images[step % self._slots],
-            tokens=self._encode([one.caption for one in produced]),
+            columns={name: column(produced) for name, column in self._columns.items()},
             used=np.array([one.index for one in produced], dtype=np.int64),
             bad=[bad for one in produced for bad in one.bad],
             n_text_hidden=sum(one.text_hidden for one in produced),

@@ -1,20 +1,89 @@
-"""The loader's side of the data workers: their processes, their tasks and the memory they share."""
+"""What the loader and its workers share: memory, tasks, and the processes with their sockets."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 from collections import deque
+from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lesstext.images import Pixels
 from train_clip.data.stream import Stream
-from train_clip.data.worker import Done, Setup, Task
+
+if TYPE_CHECKING:
+    from train_clip.data.reader import Produced, ReadSettings
 
 # Not `-m`: the messages' classes must live in one module on both sides.
 _WORKER = "from train_clip.data.worker import main; main()"
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The shared memory: one progress counter per worker, then `slots` local batches of images."""
+
+    workers: int
+    slots: int
+    batch: int
+    size_px: int
+
+    @property
+    def n_bytes(self) -> int:
+        return self._images_start + self.slots * self.batch * self.size_px**2 * 3
+
+    @property
+    def _images_start(self) -> int:
+        return -(-8 * max(1, self.workers) // _PAGE) * _PAGE
+
+    def map(self, descriptor: int) -> tuple[NDArray[np.int64], Pixels]:
+        """The counters, int64 (workers,), and the images, uint8 (slots, batch, px, px, 3)."""
+        memory = mmap.mmap(descriptor, self.n_bytes)
+        counters = np.frombuffer(memory, dtype=np.int64, count=max(1, self.workers))
+        images = np.frombuffer(memory, dtype=np.uint8, offset=self._images_start)
+        return counters, images.reshape(self.slots, self.batch, self.size_px, self.size_px, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker must know before its first task."""
+
+    number: int
+    layout: Layout
+    plans: tuple[Path, ...]
+    settings: ReadSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run of rows of one local batch; `position` is the batch position of the first row."""
+
+    step: int
+    slot: int
+    first_row: int
+    position: int
+    sources: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished task; `error` replaces the samples when the source itself is unusable."""
+
+    step: int
+    first_row: int
+    produced: list[Produced]
+    error: str | None = None
+    traceback: str | None = None
 
 
 class TaskQueue:

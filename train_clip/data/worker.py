@@ -7,82 +7,20 @@ when the loader's end of the socket closes, however the loader died.
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesstext.images import Pixels
-from train_clip.data.reader import Produced, ReadSettings, SampleReader
+from train_clip.data.pool import Done, Setup, Task
+from train_clip.data.reader import Produced, SampleReader
 from train_clip.data.source_plan import SourcePlan
 from train_clip.errors import DataError
-
-_PAGE = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The shared memory: one progress counter per worker, then `slots` local batches of images."""
-
-    workers: int
-    slots: int
-    batch: int
-    size_px: int
-
-    @property
-    def n_bytes(self) -> int:
-        return self._images_start + self.slots * self.batch * self.size_px**2 * 3
-
-    @property
-    def _images_start(self) -> int:
-        return -(-8 * max(1, self.workers) // _PAGE) * _PAGE
-
-    def map(self, descriptor: int) -> tuple[NDArray[np.int64], Pixels]:
-        """The counters, int64 (workers,), and the images, uint8 (slots, batch, px, px, 3)."""
-        memory = mmap.mmap(descriptor, self.n_bytes)
-        counters = np.frombuffer(memory, dtype=np.int64, count=max(1, self.workers))
-        images = np.frombuffer(memory, dtype=np.uint8, offset=self._images_start)
-        return counters, images.reshape(self.slots, self.batch, self.size_px, self.size_px, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a worker must know before its first task."""
-
-    number: int
-    layout: Layout
-    plans: tuple[Path, ...]
-    settings: ReadSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A run of rows of one local batch; `position` is the batch position of the first row."""
-
-    step: int
-    slot: int
-    first_row: int
-    position: int
-    sources: NDArray[np.int64]
-    indices: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished task; `error` replaces the samples when the source itself is unusable."""
-
-    step: int
-    first_row: int
-    produced: list[Produced]
-    error: str | None = None
-    traceback: str | None = None
 
 
 def perform(

@@ -7,8 +7,7 @@ on one GPU. All use open_clip's own tokenizer, so that their checkpoints load in
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 OWN_MODELS = tuple(sorted(path.stem for path in CONFIG_FOLDER.glob("*.json")))
 Tokenizer = Callable[[list[str]], "torch.Tensor"]
-# SigLIP (Zhai et al. 2023), section 3.2: temperature 10 and bias -10 at the start.
-_SIGLIP_INIT = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
+# What an objective may set of a model at its start, and the parameters that this sets.
+_STARTS = {"init_logit_scale": "logit_scale", "init_logit_bias": "logit_bias"}
 _BATCHNORM_REMEDY = (
     "its statistics would depend on how a batch is split; use a model without BatchNorm "
     "(tiny-vit, small, ViT-*), --accumulate 1 in one process, or --freeze-batchnorm"
@@ -35,13 +34,15 @@ _BATCHNORM_REMEDY = (
 class ModelBundle:
     """A model with its full config (`model_cfg`, overrides applied) and how to feed it.
 
-    `mean` and `std` are per channel, for pixels scaled to [0, 1].
+    `width` is that of the embeddings; `mean` and `std` are per channel, for pixels scaled to
+    [0, 1].
     """
 
     model: torch.nn.Module
     model_cfg: dict[str, Any]
     tokenizer: Tokenizer
     image_px: int
+    width: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -54,7 +55,7 @@ def register_models() -> None:
         open_clip.add_model_config(CONFIG_FOLDER)
 
 
-def model_config(config: TrainConfig) -> dict[str, Any]:
+def model_config(config: TrainConfig, start: Mapping[str, float]) -> dict[str, Any]:
     """The model's open_clip config with this run's overrides; raises ConfigError if unknown."""
     import open_clip
 
@@ -66,19 +67,20 @@ def model_config(config: TrainConfig) -> dict[str, Any]:
         cfg["vision_cfg"]["patch_dropout"] = config.patch_dropout
     if config.context_length is not None:
         cfg["text_cfg"]["context_length"] = config.context_length
-    if config.loss == "siglip":
-        cfg.update(_SIGLIP_INIT)
+    cfg.update(start)
     _refuse_unsupported(config, cfg)
     return cfg
 
 
-def build_model(config: TrainConfig) -> ModelBundle:
-    """A freshly initialised model on the CPU; the weights depend on the config and seed alone."""
+def build_model(config: TrainConfig, start: Mapping[str, float]) -> ModelBundle:
+    """A freshly initialised model on the CPU; the weights depend on the config and seed alone.
+
+    `start` is the objective's `model_start`, or what `start_of` finds in a stored config.
+    """
     import open_clip
     import torch
 
-    cfg = model_config(config)
-    extra = _SIGLIP_INIT if config.loss == "siglip" else {}
+    cfg = model_config(config, start)
     torch.manual_seed(config.seed)
     model = open_clip.create_model(
         config.model,
@@ -86,7 +88,7 @@ def build_model(config: TrainConfig) -> ModelBundle:
         force_patch_dropout=config.patch_dropout,
         force_context_length=config.context_length,
         output_dict=True,
-        **extra,
+        **start,
     )
     tokenizer = open_clip.get_tokenizer(config.model, context_length=config.context_length)
     size = model.visual.image_size
@@ -94,7 +96,17 @@ def build_model(config: TrainConfig) -> ModelBundle:
     if height != width:
         raise ConfigError(f"{config.model} takes {height} x {width} images, not squares")
     mean, std = tuple(model.visual.image_mean), tuple(model.visual.image_std)
-    return ModelBundle(model, cfg, tokenizer, height, mean, std)
+    return ModelBundle(model, cfg, tokenizer, height, cfg["embed_dim"], mean, std)
+
+
+def start_of(model_cfg: Mapping[str, Any]) -> dict[str, float]:
+    """What an objective set of a model, as the model's stored config tells."""
+    return {name: model_cfg[name] for name in _STARTS if name in model_cfg}
+
+
+def parameters_set_by(start: Mapping[str, float]) -> list[str]:
+    """The model's parameters that an objective's `model_start` sets, or adds."""
+    return [_STARTS[name] for name in start]
 
 
 def has_batchnorm(model: torch.nn.Module) -> bool:

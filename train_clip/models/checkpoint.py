@@ -13,6 +13,7 @@ import pickle
 import random
 import re
 import zipfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ class Counters:
 
 @dataclass(slots=True)
 class Snapshot:
-    """One checkpoint's contents; `step` is the number of finished steps."""
+    """One checkpoint's contents; `step` is the number of finished steps.
+
+    `objective` holds its own parameters, and is left out of the file where it has none.
+    """
 
     step: int
     state_dict: dict[str, Any]
@@ -60,6 +64,7 @@ class Snapshot:
     model_json: str
     data_digests: list[str]
     initial_weights: str
+    objective: dict[str, Any] | None = None
 
 
 class CheckpointStore:
@@ -78,6 +83,8 @@ class CheckpointStore:
         contents = {f: getattr(snapshot, f) for f in Snapshot.__slots__}
         contents["counters"] = asdict(snapshot.counters)
         contents["format"] = FORMAT
+        if snapshot.objective is None:
+            del contents["objective"]
         try:
             with atomic_path(target) as partial, partial.open("wb") as file:
                 torch.save(contents, file)
@@ -128,10 +135,12 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     np.random.seed(int(state[1]) % 2**32)
 
 
-def weights_digest(model: torch.nn.Module) -> str:
+def weights_digest(model: torch.nn.Module, leave_out: Collection[str] = ()) -> str:
     """BLAKE2 of all weights and buffers, as hex: equal digests mean bit-equal models."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
+        if name in leave_out:
+            continue
         digest.update(name.encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")

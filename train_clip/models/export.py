@@ -11,7 +11,13 @@ import torch
 from lesstext.storage.files import atomic_path, write_text
 from train_clip.config import TrainConfig
 from train_clip.errors import CheckpointError
-from train_clip.models.build import ModelBundle, build_model, config_text, is_own_model
+from train_clip.models.build import (
+    ModelBundle,
+    build_model,
+    config_text,
+    is_own_model,
+    start_of,
+)
 from train_clip.models.checkpoint import load_snapshot
 
 CONFIG_FILE = "open_clip_config.json"
@@ -42,11 +48,16 @@ def export_weights(weights: dict[str, Any], target: Path) -> Path:
     return target
 
 
-def how_to_load(config: TrainConfig, folder: Path, weights: Path | None) -> list[str]:
+def how_to_load(
+    config: TrainConfig, model_cfg: dict[str, Any], folder: Path, weights: Path
+) -> list[str]:
     """The Python lines that load an export in open_clip."""
+    import open_clip
+
     lines = [f'open_clip.create_model("local-dir:{folder}")']
-    overridden = config.loss == "siglip" or config.context_length is not None
-    if weights is not None and not is_own_model(config.model) and not overridden:
+    stock = open_clip.get_model_config(config.model) or {}
+    overridden = config.context_length is not None or start_of(stock) != start_of(model_cfg)
+    if not is_own_model(config.model) and not overridden:
         lines.append(f'open_clip.create_model("{config.model}", pretrained="{weights}")')
     return lines
 
@@ -55,7 +66,8 @@ def export_checkpoint(checkpoint: Path, out: Path, *, averaged: bool | None = No
     """Export one checkpoint as a folder and as bare weights inside it; returns `how_to_load`."""
     config, bundle, weights = open_checkpoint(checkpoint, averaged=averaged)
     folder = export_folder(bundle, weights, out)
-    return how_to_load(config, folder, export_weights(weights, out / PICKLED_WEIGHTS))
+    bare = export_weights(weights, out / PICKLED_WEIGHTS)
+    return how_to_load(config, bundle.model_cfg, folder, bare)
 
 
 def open_checkpoint(
@@ -67,8 +79,9 @@ def open_checkpoint(
     """
     snapshot = load_snapshot(checkpoint)
     config = TrainConfig.from_json(snapshot.config_json, str(checkpoint))
-    bundle = build_model(config)
-    if json.loads(snapshot.model_json) != bundle.model_cfg:
+    stored = json.loads(snapshot.model_json)
+    bundle = build_model(config, start_of(stored))
+    if stored != bundle.model_cfg:
         raise CheckpointError(f"{checkpoint} was trained with another definition of {config.model}")
     if averaged and snapshot.averaged is None:
         raise CheckpointError(f"{checkpoint} keeps no averaged weights (the run had no --ema)")

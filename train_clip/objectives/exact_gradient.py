@@ -1,6 +1,6 @@
-"""The contrastive loss of a whole batch and its exact gradient, however the batch is split.
+"""The loss of a whole batch and its exact gradient, however the batch is split.
 
-In one piece, open_clip's loss is used as it is, with features gathered over ranks. In
+In one piece, each rank backpropagates its share of the loss, with features gathered over ranks. In
 micro-batches, features are computed first without gradients; the loss over all of them gives the
 gradient of every feature; then each micro-batch is run again, with the same random state, and its
 features' gradients are sent through the towers (Gao et al. 2021, "GradCache"). Both give the
@@ -11,30 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
-import open_clip
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from train_clip.config import LossName, Precision
-from train_clip.distributed import Ranks
+from train_clip.config import Precision
+from train_clip.distributed import Ranks, gather_rows
+from train_clip.objectives.base import MicroBatch, Objective, Outputs
+from train_clip.objectives.own_parameters import OwnParameters
 
-Outputs = dict[str, Tensor]
-MicroBatch = tuple[Tensor, Tensor]
 _AUTOCAST: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "amp": torch.float16}
 
 
-class Objective:
-    """Computes the loss of one step and leaves its gradient in the model's parameters."""
+class ExactGradient:
+    """Computes the loss of one step and leaves its gradient in all parameters."""
 
-    def __init__(self, loss: LossName, precision: Precision, ranks: Ranks) -> None:
-        self._ranks = ranks
-        self._precision = precision
-        self._direct = build_loss(loss, ranks.rank, ranks.world)
-        self._whole = build_loss(loss, 0, 1)
+    def __init__(
+        self, objective: Objective, own: OwnParameters, precision: Precision, ranks: Ranks
+    ) -> None:
+        self._objective, self._own = objective, own
+        self._precision, self._ranks = precision, ranks
 
     def backward(
         self,
@@ -48,15 +46,17 @@ class Objective:
         gradient scaler's.
         """
         if len(batches) > 1:
-            return self._accumulate(model, batches, scale)
-        outputs = self._forward(model, *batches[0])
-        loss: Tensor = self._direct(**outputs)
-        scale(loss).backward()  # type: ignore[no-untyped-call]
+            loss = self._accumulate(model, batches, scale)
+        else:
+            outputs = self._forward(model, batches[0])
+            loss = self._objective.rank_loss(outputs, self._own.module, self._ranks)
+            scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._own.settle_gradients()
         return loss.detach()
 
-    def _forward(self, model: torch.nn.Module, images: Tensor, tokens: Tensor) -> Outputs:
+    def _forward(self, model: torch.nn.Module, batch: MicroBatch) -> Outputs:
         with self._autocast():
-            outputs: Outputs = model(images, tokens)
+            outputs = self._objective.outputs(model, batch)
         return {name: _at_least_float32(value) for name, value in outputs.items()}
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -73,21 +73,30 @@ class Objective:
         states, parts = [], []
         inner = unwrap(model)
         with torch.no_grad():
-            for images, tokens in batches:
+            for batch in batches:
                 states.append(_random_state(device))
-                parts.append(self._forward(inner, images, tokens))
+                parts.append(self._forward(inner, batch))
         whole = {name: _leaf(self._gather(name, parts)) for name in parts[0]}
-        loss: Tensor = self._whole(**whole)
+        loss = self._objective.loss(whole, self._own.module)
         scale(loss).backward()  # type: ignore[no-untyped-call]
-        first = self._ranks.rank * sum(len(images) for images, _ in batches)
-        for number, (images, tokens) in enumerate(batches):
+        if self._own.is_on_several_ranks:
+            self._average(whole)
+        first = self._ranks.rank * sum(len(batch["images"]) for batch in batches)
+        for number, batch in enumerate(batches):
             _set_random_state(device, states[number])
             last = number == len(batches) - 1
             with _no_sync(model) if not last else nullcontext():
-                outputs = self._forward(model, images, tokens)
+                outputs = self._forward(model, batch)
                 self._surrogate(outputs, whole, first, last).backward()  # type: ignore[no-untyped-call]
-            first += len(images)
-        return loss.detach()
+            first += len(batch["images"])
+        return loss
+
+    def _average(self, whole: Outputs) -> None:
+        """Each rank knows the gradient through its own part of the parameters: add them up."""
+        for value in whole.values():
+            if value.grad is not None:
+                dist.all_reduce(value.grad)
+                value.grad /= self._ranks.world
 
     def _surrogate(self, outputs: Outputs, whole: Outputs, first: int, last: bool) -> Tensor:
         """A scalar whose gradient is the part of the loss's gradient that `outputs` carry.
@@ -100,36 +109,17 @@ class Objective:
             gradient = whole[name].grad
             if gradient is None:
                 continue
-            if value.ndim == 2:
-                total = (
-                    total + (value * gradient[first : first + len(value)]).sum() * self._ranks.world
-                )
+            if name not in self._objective.common:
+                mine = gradient[first : first + len(value)]
+                total = total + (value * mine).sum() * self._ranks.world
             elif last:
                 total = total + (value * gradient).sum()
         return total
 
     def _gather(self, name: str, parts: Sequence[Outputs]) -> Tensor:
-        if parts[0][name].ndim < 2:
+        if name in self._objective.common:
             return parts[0][name]
-        mine = torch.cat([part[name] for part in parts])
-        if self._ranks.world == 1:
-            return mine
-        everyone = [torch.empty_like(mine) for _ in range(self._ranks.world)]
-        dist.all_gather(everyone, mine)
-        return torch.cat(everyone)
-
-
-def build_loss(name: LossName, rank: int, world: int) -> Callable[..., Any]:
-    """open_clip's loss for this rank; its mean over ranks is the loss of the whole batch."""
-    split = world > 1
-    loss: Callable[..., Any]
-    if name == "siglip":
-        loss = open_clip.loss.SigLipLoss(rank=rank, world_size=world, dist_impl="gather")
-    else:
-        loss = open_clip.ClipLoss(
-            local_loss=split, gather_with_grad=split, rank=rank, world_size=world
-        )
-    return loss
+        return gather_rows(torch.cat([part[name] for part in parts]), self._ranks)
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:
@@ -138,11 +128,12 @@ def unwrap(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _at_least_float32(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()
+    whole_number = not value.is_floating_point()
+    return value if whole_number or value.dtype == torch.float64 else value.float()
 
 
 def _leaf(value: Tensor) -> Tensor:
-    return value.detach().clone().requires_grad_()
+    return value.detach().clone().requires_grad_(value.is_floating_point())
 
 
 def _no_sync(model: torch.nn.Module) -> AbstractContextManager[object]:

@@ -19,7 +19,8 @@ from train_clip.data.sources import open_data, prepare_data
 from train_clip.distributed import join_ranks, set_threads
 from train_clip.errors import DataError, Interrupted, NonFiniteError
 from train_clip.models.checkpoint import seed_step
-from train_clip.training.optim import clamp_logit_scale, gradient_norm, set_rate
+from train_clip.objectives.registry import make_objective
+from train_clip.training.optim import clamp_logit_scale, set_rate
 from train_clip.training.run_state import Run
 from train_clip.training.signals import StopSignals
 
@@ -37,6 +38,7 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
 
     Raises UsageError for a run that cannot be meant, TrainError for one that cannot go on.
     """
+    objective = make_objective(config)
     with join_ranks(config.device) as ranks:
         set_threads(ranks.device, config.threads)
         if ranks.is_main:
@@ -45,7 +47,7 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
         ranks.barrier()
         data = open_data(config, out)
         config = _count_steps(config, data.n_usable)
-        run = Run.open(config, out, data, ranks)
+        run = Run.open(config, objective, out, data, ranks)
         try:
             return _train(run)
         finally:
@@ -117,9 +119,9 @@ def _gradients(run: Run, batch: Batch) -> tuple[float, float]:
     micro_batches = run.to_device(batch)
     for attempt in range(_MAX_SCALE_TRIES):
         run.optimizer.zero_grad(set_to_none=True)
-        loss = run.objective.backward(run.ddp_model, micro_batches, run.scaler.scale)
+        loss = run.gradient.backward(run.ddp_model, micro_batches, run.scaler.scale)
         run.scaler.unscale_(run.optimizer)
-        norm = gradient_norm(run.model.parameters(), run.config.clip_grad_norm)
+        norm = run.gradient_norm()
         overflow = run.scaler.is_enabled() and not math.isfinite(norm)
         if not overflow or not torch.isfinite(loss) or attempt + 1 == _MAX_SCALE_TRIES:
             break

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from train_clip.config import TrainConfig
+from train_clip.distributed import Ranks
 
 # Radford et al. 2021, section 2.5: logits are never scaled by more than 100.
 MAX_LOGIT_SCALE = math.log(100)
+_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 
-def build_optimizer(config: TrainConfig, model: torch.nn.Module) -> torch.optim.AdamW:
-    """Fused AdamW; gains, biases and the logit scale are not decayed (as in open_clip)."""
+def build_optimizer(
+    config: TrainConfig, model: torch.nn.Module, further: Sequence[dict[str, Any]] = ()
+) -> torch.optim.AdamW:
+    """Fused AdamW; gains, biases and the logit scale are not decayed (as in open_clip).
+
+    `further` groups are an objective's own.
+    """
     decayed: list[Tensor] = []
     free: list[Tensor] = []
     for name, parameter in model.named_parameters():
@@ -23,6 +31,7 @@ def build_optimizer(config: TrainConfig, model: torch.nn.Module) -> torch.optim.
     groups = [
         {"params": free, "weight_decay": 0.0},
         {"params": decayed, "weight_decay": config.weight_decay},
+        *further,
     ]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
@@ -34,8 +43,9 @@ def is_free_of_decay(name: str, parameter: Tensor) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the step's rate, times the factor of a group that has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 def gradient_norm(parameters: Iterable[torch.nn.Parameter], limit: float | None) -> float:
@@ -43,6 +53,22 @@ def gradient_norm(parameters: Iterable[torch.nn.Parameter], limit: float | None)
     held = [parameter for parameter in parameters if parameter.grad is not None]
     bound = math.inf if limit is None else limit
     return float(torch.nn.utils.clip_grad_norm_(held, bound))
+
+
+def gradient_norm_over_ranks(
+    copies: Sequence[torch.nn.Parameter],
+    parts: Sequence[torch.nn.Parameter],
+    limit: float | None,
+    ranks: Ranks,
+) -> float:
+    """As `gradient_norm`, where `parts` are this rank's alone: one norm, and one clip, for all."""
+    mine, own = gradient_norm(copies, None), gradient_norm(parts, None)
+    norm = math.sqrt(mine**2 + ranks.sum([own**2])[0])
+    if limit is not None and math.isfinite(norm):
+        for parameter in (*copies, *parts):
+            if parameter.grad is not None:
+                parameter.grad *= min(1.0, limit / (norm + _EPSILON))
+    return norm
 
 
 def clamp_logit_scale(model: torch.nn.Module) -> None:

@@ -23,16 +23,22 @@ from train_clip.evaluate import Evaluator
 from train_clip.models.build import ModelBundle, build_model, check_batchnorm, freeze_batchnorm
 from train_clip.models.checkpoint import CheckpointStore, Counters, Snapshot, weights_digest
 from train_clip.models.export import export_folder
-from train_clip.objectives.exact_gradient import MicroBatch, Objective
-from train_clip.training.optim import AveragedWeights, build_optimizer
-from train_clip.training.runlog import Board, JsonLines, LiveLine
+from train_clip.objectives.base import Objective
+from train_clip.objectives.exact_gradient import ExactGradient
+from train_clip.objectives.own_parameters import OwnParameters
+from train_clip.training.batches import make_columns, micro_batches
+from train_clip.training.optim import (
+    AveragedWeights,
+    build_optimizer,
+    gradient_norm,
+    gradient_norm_over_ranks,
+)
+from train_clip.training.runlog import LiveLine, RunLog
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
-METRICS = "metrics.jsonl"
-BAD = "bad.jsonl"
 MODEL_FOLDER = "open_clip"
 
 
@@ -40,7 +46,13 @@ class Run:
     """One run on one rank. `step` counts finished steps; use `Run.open`, then `close`."""
 
     def __init__(
-        self, config: TrainConfig, out: Path, data: RunData, ranks: Ranks, bundle: ModelBundle
+        self,
+        config: TrainConfig,
+        objective: Objective,
+        out: Path,
+        data: RunData,
+        ranks: Ranks,
+        bundle: ModelBundle,
     ) -> None:
         self.config, self.out, self.data, self.ranks = config, out, data, ranks
         self.bundle = bundle
@@ -53,18 +65,24 @@ class Run:
             self.model = self.model.double()
         self._set_training()
         self.ddp_model = self._wrap()
-        self.optimizer = build_optimizer(config, self.model)
+        self._dtype = next(self.model.parameters()).dtype
+        self._columns = make_columns(objective.columns, bundle)
+        self.own = OwnParameters(objective, bundle.width, config.seed, ranks, self._dtype)
+        self.own.refuse_scaler(config.precision)
+        self.optimizer = build_optimizer(config, self.model, self.own.groups(config.weight_decay))
         self.optimizer.register_step_post_hook(self._count_update)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.precision == "amp")
         self.averaged = None if config.ema is None else AveragedWeights(self.model, config.ema)
-        self.objective = Objective(config.loss, config.precision, ranks)
+        self.gradient = ExactGradient(objective, self.own, config.precision, ranks)
         self.stream = data.stream(config)
         self._store = CheckpointStore(out / CHECKPOINTS, config.keep)
         self._evaluator = Evaluator(config.evaluation, bundle, ranks.device)
         self._saved_at = time.monotonic()
 
     @classmethod
-    def open(cls, config: TrainConfig, out: Path, data: RunData, ranks: Ranks) -> Run:
+    def open(
+        cls, config: TrainConfig, objective: Objective, out: Path, data: RunData, ranks: Ranks
+    ) -> Run:
         """Build a run, or restore the one that `out` holds; on disk, nothing old is lost."""
         parts = ranks.world * config.accumulate
         if config.batch_size % parts:
@@ -73,22 +91,21 @@ class Run:
                 f"{config.accumulate} micro-batches"
             )
         config.schedule()
-        bundle = build_model(config)
+        bundle = build_model(config, objective.model_start)
         check_batchnorm(
             bundle.model,
             frozen=config.freeze_batchnorm,
             accumulate=config.accumulate,
             world=ranks.world,
         )
-        run = cls(config, out, data, ranks, bundle)
+        run = cls(config, objective, out, data, ranks, bundle)
         run._restore()
         ranks.barrier()
-        run._open_logs()
+        run._open_log()
         return run
 
     def close(self) -> None:
-        for sink in (self._metrics, self._bad, self._board, self._live):
-            sink.close()
+        self._log.close()
 
     def loader(self) -> Loader:
         """Batches from the current step to the end."""
@@ -113,21 +130,27 @@ class Run:
             self.data.folders,
             read,
             settings,
-            bundle.tokenizer,
+            self._columns,
             start=self.step,
             end=config.n_steps,
         )
 
-    def to_device(self, batch: Batch) -> list[MicroBatch]:
-        """Normalised images (b, 3, px, px) and tokens (b, context), in micro-batches."""
-        device, dtype = self.ranks.device, next(self.model.parameters()).dtype
-        pixels = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).to(dtype)
-        mean = torch.tensor(self.bundle.mean, device=device, dtype=dtype).view(3, 1, 1)
-        std = torch.tensor(self.bundle.std, device=device, dtype=dtype).view(3, 1, 1)
-        images = pixels.div_(255).sub_(mean).div_(std)
-        tokens = batch.tokens.to(device)
-        n = self.config.accumulate
-        return list(zip(images.chunk(n), tokens.chunk(n), strict=True))
+    def to_device(self, batch: Batch) -> list[dict[str, Any]]:
+        """The micro-batches of this rank."""
+        return micro_batches(
+            batch, self.bundle, self.ranks.device, self._dtype, self.config.accumulate
+        )
+
+    def gradient_norm(self) -> float:
+        """The norm of the gradients of all parameters, before they are clipped."""
+        model, own, limit = (
+            self.model.parameters(),
+            self.own.parameters(),
+            self.config.clip_grad_norm,
+        )
+        if self.own.is_on_several_ranks:
+            return gradient_norm_over_ranks(list(model), own, limit, self.ranks)
+        return gradient_norm([*model, *own], limit)
 
     def sample_names(self, batch: Batch) -> list[str]:
         """`shard/key` of the samples that this rank used in a batch."""
@@ -155,18 +178,15 @@ class Run:
                 counters.adjustments[key] = counters.adjustments.get(key, 0) + change
         for bad in (bad for part in self.ranks.gather(batch.bad) for bad in part):
             self.latest_bad = f"{bad.name}: {bad.reason}"
-            if self.ranks.is_main:
-                row = {"step": step + 1, "sample": bad.name, "reason": bad.reason}
-                self._bad.write(row)
+            self._log.bad.write({"step": step + 1, "sample": bad.name, "reason": bad.reason})
 
     def report(self, step: int, loss: float, norm: float, step_s: float, wait_s: float) -> None:
         """Tell the log files and the live line about a finished step."""
         self.counters.train_s += step_s
         self.counters.wait_s += wait_s
         rate = self.optimizer.param_groups[0]["lr"]
-        self._live.show(step, loss, rate, step_s, wait_s)
-        finished = step + 1
-        if not self.ranks.is_main or finished % self.config.log_every:
+        self._log.live.show(step, loss, rate, step_s, wait_s)
+        if not self.ranks.is_main or (step + 1) % self.config.log_every:
             return
         values = {
             "loss": loss,
@@ -181,8 +201,7 @@ class Run:
             "wait_s": round(wait_s, 5),
             "samples_per_s": round(self.config.batch_size / step_s, 2),
         }
-        self._metrics.write({"kind": "train", "step": finished, **values, "timing": timing})
-        self._board.write(finished, {**values, **timing}, "train")
+        self._log.write("train", step + 1, values, timing)
 
     def save_is_due(self, step: int) -> bool:
         """Rank 0 decides for all, by step or by the clock."""
@@ -197,6 +216,7 @@ class Run:
         """Write a checkpoint of the current step."""
         self.saved_step = self.step
         self._saved_at = time.monotonic()
+        part = self.own.part(self.optimizer)
         if not self.ranks.is_main:
             return
         snapshot = Snapshot(
@@ -210,6 +230,7 @@ class Run:
             model_json=json.dumps(self.bundle.model_cfg),
             data_digests=self.data.digests,
             initial_weights=self.initial_weights,
+            objective=part,
         )
         log.info("saved %s", self._store.save(snapshot))
 
@@ -223,8 +244,7 @@ class Run:
         values: dict[str, Any] = {}
         if self.ranks.is_main and self._evaluator.is_wanted:
             values = self._evaluator.measure(self.weights(), self.out / "evaluation", self.step)
-            self._metrics.write({"kind": "evaluation", "step": self.step, **values})
-            self._board.write(self.step, values, "evaluation")
+            self._log.write("evaluation", self.step, values)
             told = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if isinstance(v, float))
             log.info("step %d: %s", self.step, told)
         self.ranks.barrier()
@@ -280,6 +300,7 @@ class Run:
                 "shards or selection are not those it was trained on"
             )
         self.model.load_state_dict(snapshot.state_dict)
+        self.own.restore(snapshot.objective, snapshot.optimizer)
         self.optimizer.load_state_dict(snapshot.optimizer)
         self.scaler.load_state_dict(snapshot.scaler)
         if self.averaged is not None and snapshot.averaged is not None:
@@ -290,14 +311,12 @@ class Run:
         self.initial_weights = snapshot.initial_weights
         log.info("going on after step %d of %d", self.step, self.config.n_steps)
 
-    def _open_logs(self) -> None:
+    def _open_log(self) -> None:
         config, main = self.config, self.ranks.is_main
         if main:
             write_text(self.out / CONFIG, config.as_json())
-        self._metrics = JsonLines(self.out / METRICS if main else None, self.step)
-        self._bad = JsonLines(self.out / BAD if main else None, self.step)
-        self._board = Board(self.out / "tensorboard", self.step, config.tensorboard and main)
-        self._live = LiveLine(config.n_steps, config.batch_size, shown=main)
+        live = LiveLine(config.n_steps, config.batch_size, shown=main)
+        self._log = RunLog(self.out, self.step, live, tensorboard=config.tensorboard, written=main)
 
     def _set_training(self) -> None:
         self.model.train()

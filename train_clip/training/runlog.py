@@ -14,6 +14,8 @@ from lesstext.storage.files import write_text
 
 log = logging.getLogger(__name__)
 
+METRICS = "metrics.jsonl"
+BAD = "bad.jsonl"
 _PLAIN_LINE_EVERY_S = 10.0
 _RECENT_STEPS = 20
 
@@ -133,6 +135,30 @@ class LiveLine:
             f"{self._batch_size / mean_s:.0f} samples/s  data wait {waited / took:.0%}  "
             f"ETA {left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
         )
+
+
+class RunLog:
+    """All that a run writes about itself from `resumed_at` on; nothing where not `written`."""
+
+    def __init__(
+        self, out: Path, resumed_at: int, live: LiveLine, *, tensorboard: bool, written: bool
+    ) -> None:
+        self.live = live
+        self.bad = JsonLines(out / BAD if written else None, resumed_at)
+        self._metrics = JsonLines(out / METRICS if written else None, resumed_at)
+        self._board = Board(out / "tensorboard", resumed_at, tensorboard and written)
+
+    def write(
+        self, kind: str, step: int, values: dict[str, Any], timing: dict[str, float] | None = None
+    ) -> None:
+        """A row of metrics after `step` finished steps; wall-clock times lie apart in it."""
+        row = {"kind": kind, "step": step, **values}
+        self._metrics.write(row if timing is None else {**row, "timing": timing})
+        self._board.write(step, {**values, **(timing or {})}, kind)
+
+    def close(self) -> None:
+        for sink in (self._metrics, self.bad, self._board, self.live):
+            sink.close()
 
 
 def print_result(result: dict[str, Any], out: Path) -> None:

@@ -134,7 +134,6 @@ def test_augmentation_counts_as_data(pools: tuple[Path, Path], tmp_path: Path) -
         (("steps = 4", "steps = 4\nbetas = [0.9, 2]"), r"betas must lie in \[0, 1\)"),
         (("steps = 4", "steps = 4\nbetas = [0.9]"), r"the setting betas\.1 is missing"),
         (("steps = 4", "steps = 1979-05-27"), "steps: input should be a valid integer"),
-        (("steps = 4", 'steps = 4\nloss = "mse"'), "loss: input should be 'clip' or 'siglip'"),
         (("[common]", "[common]\nflip = 0.5"), r"setting flip; did you mean image\.flip_prob\?"),
         (("[common]", "[common]\nimage = 3"), "image: input should be an object, got 3"),
         (("[common]", "arms = 3\n[common]"), "cannot read the comparison"),
@@ -250,3 +249,49 @@ def test_cores_are_shared_on_purpose(pools: tuple[Path, Path], tmp_path: Path) -
     path = write_config(tmp_path / "c.toml", settings, all=source(big), less=source(small))
     with pytest.raises(ConfigError, match=r"set threads under \[common\]"):
         compare(load_comparison(path), tmp_path / "out", jobs=2)
+
+
+def objective(folder: Path, loss: str) -> str:
+    return f'{source(folder)}\nloss = "{loss}"'
+
+
+def test_objectives_are_compared_when_asked_for(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    """Arms of one pool, CLIP against SigLIP: the towers start as equals, the logit scale apart."""
+    big, _ = pools
+    asked = 'vary = ["objective"]\n' + COMMON.replace("[common]", f"[common]\n{source(big)}")
+    path = write_config(tmp_path / "c.toml", asked, all='loss = "clip"', sigmoid='loss = "siglip"')
+    found = compare(load_comparison(path), tmp_path / "out")
+    starts = {run.result["initial_weights"] for run in found.runs}
+    assert len(starts) == 4  # two seeds, and two logit scales for each
+    other = tmp_path / "out/sigmoid/seed1/result.json"
+    other.write_text(other.read_text().replace(found.runs[-1].result["initial_weights"], "another"))
+    with pytest.raises(TrainError, match="'sigmoid' with seed 1 differs in initial_weights"):
+        compare(load_comparison(path), tmp_path / "out")
+
+
+def test_objectives_are_not_compared_unasked(pools: tuple[Path, Path], tmp_path: Path) -> None:
+    big, small = pools
+    arms = {"all": objective(big, "clip"), "sigmoid": objective(big, "siglip")}
+    path = write_config(tmp_path / "c.toml", COMMON, **arms)
+    with pytest.raises(ConfigError, match="arm 'all' sets loss; arms differ in data only"):
+        load_comparison(path)
+    path = write_config(tmp_path / "c.toml", 'vary = ["objective"]\n' + COMMON, **arms)
+    with pytest.raises(ConfigError, match="sets sources; arms differ in objective only"):
+        load_comparison(path)
+    arms["less"] = objective(small, "siglip")
+    path = write_config(tmp_path / "c.toml", 'vary = ["data", "objective"]\n' + COMMON, **arms)
+    assert [arm.loss for arm in load_comparison(path).arms.values()] == ["clip", "siglip", "siglip"]
+    path = write_config(tmp_path / "c.toml", 'vary = ["lr"]\n' + COMMON, **arms)
+    with pytest.raises(ConfigError, match=r"vary\.0: input should be 'data' or 'objective'"):
+        load_comparison(path)
+
+
+def test_an_unknown_objective_is_told_before_anything_is_trained(
+    pools: tuple[Path, Path], tmp_path: Path
+) -> None:
+    big, _ = pools
+    asked = 'vary = ["objective"]\n' + COMMON.replace("[common]", f"[common]\n{source(big)}")
+    path = write_config(tmp_path / "c.toml", asked, all='loss = "clip"', other='loss = "mse"')
+    with pytest.raises(ConfigError, match="unknown objective 'mse'; known: clip, siglip"):
+        compare(load_comparison(path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

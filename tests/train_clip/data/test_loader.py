@@ -42,7 +42,8 @@ def open_loader(
     )
     stream = data.stream(make_config("unused", batch_size=batch))
     start = changes.pop("start", 0)
-    return Loader(stream, data.folders, read, settings, list, start=start, end=end)
+    columns = {"captions": lambda produced: [one.caption for one in produced]}
+    return Loader(stream, data.folders, read, settings, columns, start=start, end=end)
 
 
 def draw(data: RunData, workers: int, **changes: Any) -> Drawn:
@@ -53,7 +54,7 @@ def draw(data: RunData, workers: int, **changes: Any) -> Drawn:
         for _ in steps:
             batch = loader.next()
             sums = batch.images.astype(int).sum(axis=(1, 2, 3)).tolist()
-            drawn.append((batch.used.tolist(), sums, batch.tokens))
+            drawn.append((batch.used.tolist(), sums, batch.columns["captions"]))
     return drawn
 
 

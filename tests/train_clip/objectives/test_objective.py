@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from tests.train_clip.conftest import make_config
-from train_clip.config import LossName
 from train_clip.distributed import Ranks
 from train_clip.errors import ConfigError
 from train_clip.models.build import build_model, check_batchnorm, freeze_batchnorm, has_batchnorm
-from train_clip.objectives.exact_gradient import Objective, build_loss
+from train_clip.objectives.contrastive import Contrastive, SigLip
+from train_clip.objectives.exact_gradient import ExactGradient
+from train_clip.objectives.own_parameters import OwnParameters
+from train_clip.objectives.registry import make_objective
 from train_clip.training.optim import (
     build_optimizer,
     clamp_logit_scale,
@@ -28,9 +30,12 @@ def test_clip_loss_by_hand() -> None:
     """Two pairs, scale 2: logits [[2, 0], [1.2, 1.6]] (image rows)."""
     images = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     texts = torch.eye(2)
-    loss = build_loss("clip", 0, 1)(
-        image_features=images, text_features=texts, logit_scale=torch.tensor(2.0)
-    )
+    outputs = {
+        "image_features": images,
+        "text_features": texts,
+        "logit_scale": torch.tensor(2.0),
+    }
+    loss = Contrastive().loss(outputs, None)
     rows = math.log(1 + math.exp(-2.0)) + math.log(1 + math.exp(1.2 - 1.6))
     columns = math.log(1 + math.exp(1.2 - 2.0)) + math.log(1 + math.exp(0.0 - 1.6))
     assert float(loss) == pytest.approx((rows + columns) / 4, rel=1e-6)
@@ -38,30 +43,49 @@ def test_clip_loss_by_hand() -> None:
 
 def test_siglip_loss_by_hand() -> None:
     """As above with bias -1: logits [[1, -1], [0.2, 0.6]]; the sum over pairs / 2."""
-    loss = build_loss("siglip", 0, 1)(
-        image_features=torch.tensor([[1.0, 0.0], [0.6, 0.8]]),
-        text_features=torch.eye(2),
-        logit_scale=torch.tensor(2.0),
-        logit_bias=torch.tensor(-1.0),
-    )
+    outputs = {
+        "image_features": torch.tensor([[1.0, 0.0], [0.6, 0.8]]),
+        "text_features": torch.eye(2),
+        "logit_scale": torch.tensor(2.0),
+        "logit_bias": torch.tensor(-1.0),
+    }
+    loss = SigLip().loss(outputs, None)
     terms = [math.log(1 + math.exp(-z)) for z in (1.0, 1.0, -0.2, 0.6)]
     assert float(loss) == pytest.approx(sum(terms) / 2, rel=1e-6)
 
 
-def gradients(loss: LossName, splits: int, **changes: Any) -> tuple[float, dict[str, torch.Tensor]]:
+Ready = tuple[torch.nn.Module, ExactGradient]
+
+
+def ready(loss: str, **changes: Any) -> Ready:
+    """A nano model in float64, and the gradient of an objective."""
     config = make_config("unused", loss=loss, precision="fp64", **changes)
-    model = build_model(config).model.double().train()
+    objective = make_objective(config)
+    bundle = build_model(config, objective.model_start)
+    own = OwnParameters(objective, bundle.width, 0, ALONE, torch.float64)
+    return bundle.model.double().train(), ExactGradient(objective, own, "fp64", ALONE)
+
+
+def make_batches(rows: int, splits: int) -> list[dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(64, 3, 16, 16, generator=generator, dtype=torch.float64)
-    tokens = torch.randint(1, 49000, (64, 12), generator=generator)
+    images = torch.randn(rows, 3, 16, 16, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(1, 49000, (rows, 12), generator=generator)
+    return [
+        {"images": i, "tokens": t}
+        for i, t in zip(images.chunk(splits), tokens.chunk(splits), strict=True)
+    ]
+
+
+def gradients(loss: str, splits: int, **changes: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    model, gradient = ready(loss, **changes)
+    batches = make_batches(64, splits)
     torch.manual_seed(5)
-    batches = list(zip(images.chunk(splits), tokens.chunk(splits), strict=True))
-    value = Objective(loss, "fp64", ALONE).backward(model, batches)
+    value = gradient.backward(model, batches)
     return float(value), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("loss", ["clip", "siglip"])
-def test_four_times_16_equals_64(loss: LossName) -> None:
+def test_four_times_16_equals_64(loss: str) -> None:
     whole, expected = gradients(loss, 1)
     split, found = gradients(loss, 4)
     assert split == pytest.approx(whole, abs=1e-12)
@@ -81,18 +105,13 @@ def test_both_passes_of_a_micro_batch_drop_the_same_patches() -> None:
 
 def test_the_split_gradient_with_patch_dropout_is_the_gradient_of_its_loss() -> None:
     """Finite differences of the loss in one weight, with the same dropout."""
-    config = make_config("unused", precision="fp64", patch_dropout=0.5)
-    model = build_model(config).model.double().train()
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randn(8, 3, 16, 16, generator=generator, dtype=torch.float64)
-    tokens = torch.randint(1, 49000, (8, 12), generator=generator)
-    batches = list(zip(images.chunk(2), tokens.chunk(2), strict=True))
-    objective = Objective("clip", "fp64", ALONE)
+    model, exact = ready("clip", patch_dropout=0.5)
+    batches = make_batches(8, 2)
 
     def loss() -> float:
         torch.manual_seed(9)
         model.zero_grad()
-        return float(objective.backward(model, batches))
+        return float(exact.backward(model, batches))
 
     loss()
     weight: Any = model.visual.proj  # type: ignore[union-attr]
@@ -121,7 +140,7 @@ def test_batchnorm_is_refused_where_the_batch_is_split() -> None:
 
 def test_decay_groups_are_open_clips() -> None:
     config = make_config("unused", weight_decay=0.3)
-    model = build_model(config).model
+    model = build_model(config, {}).model
     free, decayed = build_optimizer(config, model).param_groups
     assert (free["weight_decay"], decayed["weight_decay"]) == (0.0, 0.3)
     assert len(free["params"]) + len(decayed["params"]) == len(list(model.parameters()))
@@ -131,7 +150,7 @@ def test_decay_groups_are_open_clips() -> None:
 
 
 def test_logit_scale_is_held() -> None:
-    model = build_model(make_config("unused")).model
+    model = build_model(make_config("unused"), {}).model
     for value, expected in ((9.0, math.log(100)), (-1.0, 0.0)):
         model.logit_scale.data.fill_(value)  # type: ignore[operator]
         clamp_logit_scale(model)

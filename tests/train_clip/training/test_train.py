@@ -29,7 +29,7 @@ from train_clip.errors import (
 )
 from train_clip.models.checkpoint import CheckpointStore, load_snapshot
 from train_clip.models.export import export_checkpoint
-from train_clip.objectives.exact_gradient import Objective
+from train_clip.objectives.exact_gradient import ExactGradient
 from train_clip.settings import CaptionAugment, EvalConfig, ImageAugment
 from train_clip.training.loop import train
 from train_clip.training.run_state import Run
@@ -191,14 +191,14 @@ def test_a_loss_that_is_no_number_stops_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(shards, save_every=2)
-    backward = Objective.backward
+    backward = ExactGradient.backward
     calls = iter(range(100))
 
-    def poisoned(self: Objective, model: Any, batches: Any, *rest: Any) -> torch.Tensor:
+    def poisoned(self: ExactGradient, model: Any, batches: Any, *rest: Any) -> torch.Tensor:
         loss = backward(self, model, batches, *rest)
         return loss * float("nan") if next(calls) == 2 else loss
 
-    monkeypatch.setattr(Objective, "backward", poisoned)
+    monkeypatch.setattr(ExactGradient, "backward", poisoned)
     with pytest.raises(NonFiniteError, match=r"step 2: loss nan.*last checkpoint is of step 2"):
         train(config, tmp_path / "run")
     told = json.loads((tmp_path / "run/non_finite_step_2.json").read_text())
