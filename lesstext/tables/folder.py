@@ -136,8 +136,8 @@ class TableFolder:
 def parse_source(text: str) -> TableSource:
     """`FOLDER` or `NAME=FOLDER`, as a user gives it; raises UsageError for a URL of no use.
 
-    >>> parse_source("ocr=s3://bucket/scores").name
-    'ocr'
+    >>> parse_source("mine=s3://bucket/tables").name
+    'mine'
     """
     named = _NAMED.fullmatch(text)
     if named is None or Path(text).exists():

@@ -43,8 +43,8 @@ class Predicate:
 def parse_predicate(expression: str, columns: Columns) -> Predicate:
     """Admit `expression` if it is one expression over `columns`; raise UsageError if not.
 
-    >>> parse_predicate("WIDTH >= 200", Columns({"text_area": ["width"]})).sql
-    '("text_area.width" >= 200)'
+    >>> parse_predicate("WIDTH >= 200", Columns({"size": ["width"]})).sql
+    '("size.width" >= 200)'
     """
     try:
         return _parse(expression, columns)

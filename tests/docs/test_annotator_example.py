@@ -90,7 +90,6 @@ def test_its_option_is_a_flag_and_another_value_another_table(
     assert "8 done before" in lesstext(*blunt)
 
 
-@pytest.mark.xfail(reason="`select` takes one folder as yet", strict=True)
 def test_it_is_selected_on_together_with_text_area(
     shards: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:

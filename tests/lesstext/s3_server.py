@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import Request as HttpRequest
+from urllib.request import urlopen
 
 _WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 @dataclass(slots=True)
 class Request:
-    """What a fault may look at."""
+    """What a fault may look at; `n_bytes` is what was answered."""
 
     method: str
     path: str
     number: int
+    n_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -46,6 +49,10 @@ class S3Server:
         """How many requests of this kind came since `faults` was set."""
         return sum(r.method == method and r.path.endswith(suffix) for r in self.faults.log)
 
+    def n_bytes(self, suffix: str) -> int:
+        """How many bytes of such files were served since `faults` was set."""
+        return sum(r.n_bytes for r in self.faults.log if r.path.endswith(suffix))
+
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
@@ -66,9 +73,31 @@ def s3_server() -> Iterator[S3Server]:
     try:
         yield holder[0]
     finally:
+        holder[0].faults = Faults()
+        urlopen(
+            HttpRequest(f"{holder[0].url}/moto-api/reset", method="POST")
+        ).close()  # all servers'
         web.shutdown()
         thread.join()
         web.server_close()
+
+
+@contextmanager
+def s3_bucket() -> Iterator[S3Server]:
+    """A server with the bucket `bucket`; the environment points every S3 client at it."""
+    import pytest
+    import s3fs
+
+    with pytest.MonkeyPatch.context() as patch, s3_server() as running:
+        patch.setenv("AWS_ENDPOINT_URL", running.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client's own retries would hide ours
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield running
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
 class _Faulty:
@@ -94,7 +123,8 @@ class _Faulty:
             start_response(f"{status} Injected", [("Content-Type", "application/xml")])
             return [] if request.method == "HEAD" else [_error_body(status)]
         body = b"".join(self._app(environ, start_response))
-        return [body[: len(body) - cut]]  # fewer bytes than the Content-Length promises
+        request.n_bytes = len(body) - cut
+        return [body[: request.n_bytes]]  # fewer bytes than the Content-Length promises
 
 
 def _error_body(status: int) -> bytes:

@@ -31,22 +31,14 @@ s3fs = pytest.importorskip("s3fs", reason="the S3 tests need s3fs")
 
 from moto.s3.models import s3_backends  # noqa: E402
 
-from tests.lesstext.s3_server import Faults, Request, S3Server, s3_server  # noqa: E402
+from tests.lesstext.s3_server import Faults, Request, S3Server, s3_bucket  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    """One server for all tests; the environment points every S3 client at it."""
-    with pytest.MonkeyPatch.context() as patch, s3_server() as running:
-        patch.setenv("AWS_ENDPOINT_URL", running.url)
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client's own retries would hide ours
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
+    """One server for all tests."""
+    with s3_bucket() as running:
         yield running
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,12 @@ from lesstext.shards.fingerprint import Fingerprint
 from lesstext.tables.table import Footer, TableWriter, table_path
 
 BASE = [("key", pa.string()), ("uid", pa.string()), ("status", pa.string()), ("error", pa.string())]
-TYPES = {str: pa.string(), int: pa.int32(), float: pa.float32(), list: pa.list_(pa.float32())}
+TYPES = {
+    str: pa.string(),
+    int: pa.int32(),
+    float: pa.float32(),
+    list: pa.list_(pa.list_(pa.float32())),
+}
 
 
 def made_table(
