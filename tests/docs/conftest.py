@@ -35,6 +35,9 @@ mine = my_detector
 
 [lesstext.annotators]
 sharpness = my_annotator:Sharpness
+
+[train_clip.objectives]
+hard-negatives = my_objective:HardNegatives
 """
 
 RunScript = Callable[[str, str], str]
