@@ -76,7 +76,7 @@ def compare(
         int, typer.Option(min=1, help="Runs at a time; on CPUs set threads in the TOML file.")
     ] = 1,
 ) -> None:
-    """Train arms that differ in data only, and compare them; a rerun does what is missing."""
+    """Train arms that differ in data (or objective) only; a rerun does what is missing."""
     from train_clip.comparison.arms import load_comparison
     from train_clip.comparison.compare import compare as run
     from train_clip.comparison.page import PAGE, markdown_table
