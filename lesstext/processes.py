@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 _PARENT_CHECK_S = 1.0
@@ -31,6 +32,20 @@ def settle_in(parent: int, threads: int = 1) -> None:
 
 
 @contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while children are started, who inherit that; it comes afterwards.
+
+    Without it one that comes between a child's start and its `settle_in` ends it with a traceback.
+    """
+    resource_tracker.ensure_running()  # else the first start would do so, and let signals in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def worker_pool(
     n_workers: int, start: Callable[..., object] | None = None, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
@@ -40,7 +55,7 @@ def worker_pool(
     for. Whoever writes in them must do so atomically.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
+    pool = _Pool(
         n_workers,
         multiprocessing.get_context("spawn"),
         initializer=_start,
@@ -54,6 +69,12 @@ def worker_pool(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        with interrupts_held_back():  # it is here that workers are started
+            return super().submit(function, *args, **kwargs)
 
 
 def _start(parent: int, start: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:

@@ -22,7 +22,7 @@ from lesstext.annotators.base import Annotator, Placement, WorkerBrokenError
 from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
 from lesstext.engines.one_shard import ShardReport, Task
 from lesstext.errors import AnnotatorError, LesstextError
-from lesstext.processes import settle_in
+from lesstext.processes import interrupts_held_back, settle_in
 from lesstext.shards.specs import ShardSource, fetch_ahead
 
 _STOP_GRACE_S = 2.0
@@ -99,7 +99,8 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, self.annotator, self.placement)
         self.process = context.Process(target=_serve, args=arguments, daemon=False)
-        self.process.start()
+        with interrupts_held_back():
+            self.process.start()
         theirs.close()
         self.ready = False
 
