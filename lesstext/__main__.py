@@ -1,5 +1,5 @@
 """`python -m lesstext`."""
 
-from lesstext.cli.app import main
+from lesstext.cli import main
 
 main()

@@ -297,7 +297,7 @@ def _copy_sample(file: BinaryIO, entry: SampleEntry, shard: str, tar: BinaryIO) 
 
 def _run(tasks: Sequence[ExportTask], config: ExportConfig) -> Iterator[ExportReport]:
     if config.engine == "ray":
-        from lesstext.engines.ray import run_each
+        from lesstext.engines.ray_cluster import run_each
 
         yield from run_each(_run_task, tasks, _died, config.workers)
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lesstext.annotators.base import Annotator
 from lesstext.annotators.text_area import TextArea
 from lesstext.engines import engine_for
-from lesstext.engines.one_shard import ShardReport
+from lesstext.engines.task import ShardReport
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.export import ExportConfig, ExportSummary, export
 from lesstext.storage.paths import Location, location

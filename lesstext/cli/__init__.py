@@ -1,5 +1,12 @@
 """The `lesstext` command."""
 
-from lesstext.cli.app import main
+from typing import TYPE_CHECKING
+
+from lesstext.exports import lazily
+
+if TYPE_CHECKING:
+    from lesstext.cli.app import main
 
 __all__ = ["main"]
+
+__getattr__, __dir__ = lazily(__name__, {"lesstext.cli.app": "main"})

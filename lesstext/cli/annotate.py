@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -11,16 +10,12 @@ import typer
 from lesstext.annotators.base import Annotator
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
-from lesstext.cli.options import DryRun, Inputs, Shards, Slice, Verbose
+from lesstext.cli.flags import annotator_parameters, run_config, run_parameters
+from lesstext.cli.options import DryRun, Shards, Slice, Verbose
 from lesstext.console import set_up_logging
-from lesstext.dataclass_options import build, parameters, with_parameters
-from lesstext.engines.whole_run import RunConfig
+from lesstext.dataclass_options import with_parameters
 from lesstext.errors import UsageError
-from lesstext.storage.paths import Location, location
-
-# What RunConfig is given otherwise than by a flag of the same name.
-_ELSEWHERE = ("shards", "out", "annotator", "inputs", "slice")
-_INPUT = inspect.Parameter("input", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Inputs)
+from lesstext.storage.paths import location
 
 
 def annotate_command(kind: type[Annotator]) -> Callable[..., None]:
@@ -42,49 +37,9 @@ def annotate_command(kind: type[Annotator]) -> Callable[..., None]:
     return with_parameters([*annotator_parameters(kind), *run_parameters()])(command)
 
 
-def annotator_parameters(kind: type[Annotator], *, leave_out: Sequence[str] = ()) -> list[Any]:
-    """The flags of an annotator; `--input` only where it reads other tables."""
-    own = parameters(kind, leave_out=leave_out)
-    return [*own, _INPUT] if kind.inputs or kind.optional_inputs else own
-
-
-def run_parameters() -> list[Any]:
-    """The flags of where and how a run happens."""
-    return parameters(RunConfig, leave_out=_ELSEWHERE)
-
-
-def run_config(
-    kind: type[Annotator],
-    shards: Sequence[str],
-    out: Location,
-    values: Mapping[str, Any],
-    **given: Any,
-) -> RunConfig:
-    """What the parsed flags ask for."""
-    return build(
-        RunConfig,
-        values,
-        shards=tuple(shards),
-        out=out,
-        annotator=build(kind, values),
-        inputs=_inputs(values.get("input") or ()),
-        **{"slice": (0, 1), **given},
-    )
-
-
 def score() -> Callable[..., None]:
     """`score`: the annotator of text area under the name that most users look for."""
     return annotate_command(TextArea)
-
-
-def _inputs(pairs: Sequence[str]) -> dict[str, Location]:
-    found: dict[str, Location] = {}
-    for pair in pairs:
-        name, separator, folder = pair.partition("=")
-        if not (name and separator and folder):
-            raise UsageError(f"--input takes NAME=FOLDER, got {pair!r}")
-        found[name] = location(folder)
-    return found
 
 
 def _slice(text: str) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,24 +14,6 @@ from lesstext.console import new_command, run
 app = new_command("lesstext", "Find and remove text-dominated images from WebDataset shards.")
 
 
-def _score() -> Callable[..., None]:
-    from lesstext.cli.annotate import score
-
-    return score()
-
-
-def _filter() -> Callable[..., None]:
-    from lesstext.cli.filter import filter_command
-
-    return filter_command()
-
-
-def _detect() -> Callable[..., None]:
-    from lesstext.cli.detect import detect_command
-
-    return detect_command()
-
-
 app.add_typer(
     typer.Typer(cls=AnnotatorGroup, rich_markup_mode="markdown"),
     name="annotate",
@@ -43,7 +24,8 @@ app.add_typer(
 
 
 @app.command(
-    cls=made_by(_score), epilog="Example: `lesstext score laion/ --out scores/ --device cuda`"
+    cls=made_by("lesstext.cli.annotate:score"),
+    epilog="Example: `lesstext score laion/ --out scores/ --device cuda`",
 )
 def score() -> None:
     """Run the text detector over shards and write one table for each (`annotate text_area`).
@@ -155,7 +137,9 @@ def export(
 
 
 @app.command(
-    "filter", cls=made_by(_filter), epilog="Example: `lesstext filter laion/ --out clean/`"
+    "filter",
+    cls=made_by("lesstext.cli.filter:filter_command"),
+    epilog="Example: `lesstext filter laion/ --out clean/`",
 )
 def filter_() -> None:
     """Score, select, export and report in one go.
@@ -194,7 +178,10 @@ def report(
     print(out)
 
 
-@app.command(cls=made_by(_detect), epilog="Example: `lesstext detect photo.jpg --out annotated/`")
+@app.command(
+    cls=made_by("lesstext.cli.detect:detect_command"),
+    epilog="Example: `lesstext detect photo.jpg --out annotated/`",
+)
 def detect() -> None:
     """Look at single images: text-area ratio, regions, and a picture with them drawn in."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lesstext.annotators.base import Part, Worker
 from lesstext.engines.inputs import find_inputs
-from lesstext.engines.one_shard import Task
-from lesstext.engines.whole_run import Plan
+from lesstext.engines.task import Task
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.specs import local_copy
 from lesstext.shards.tar_reading import index_shard
+
+if TYPE_CHECKING:
+    from lesstext.engines.whole_run import Plan
 
 _MAX_SHARDS = 3
 _N_WARM_UP = 2

@@ -9,7 +9,7 @@ import typer
 
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
-from lesstext.cli.annotate import annotator_parameters, run_config, run_parameters
+from lesstext.cli.flags import annotator_parameters, run_config, run_parameters
 from lesstext.cli.options import DryRun, Shards, Verbose
 from lesstext.console import set_up_logging
 from lesstext.dataclass_options import with_parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import typer
@@ -18,10 +19,11 @@ def as_command(function: Function, *, name: str, epilog: str | None = None) -> A
     return typer.main.get_command(app)
 
 
-def made_by(make: Callable[[], Function]) -> type[TyperCommand]:
-    """A command class that takes flags and body from the function that `make` returns.
+def made_by(place: str) -> type[TyperCommand]:
+    """A command class that takes flags and body from the function that `MODULE:MAKE` makes.
 
-    `make` is called when the command's flags are asked for: to run it, or for its own `--help`.
+    `MAKE` is imported and called when the command's flags are asked for: to run it, or for its own
+    `--help`.
     """
 
     class Lazy(TyperCommand):
@@ -29,7 +31,7 @@ def made_by(make: Callable[[], Function]) -> type[TyperCommand]:
 
         def get_params(self, ctx: Any) -> Any:
             if not self.is_made:
-                made = as_command(make(), name=str(self.name))
+                made = as_command(_find(place)(), name=str(self.name))
                 self.params, self.callback, self.is_made = made.params, made.callback, True
             return super().get_params(ctx)
 
@@ -40,16 +42,19 @@ class AnnotatorGroup(TyperGroup):
     """A command for each installed annotator, imported when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        from lesstext.annotators.base import annotator_names
-
-        return annotator_names()
+        names: list[str] = _find("lesstext.annotators.base:annotator_names")()
+        return names
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        from lesstext.annotators.base import find_annotator
-        from lesstext.cli.annotate import annotate_command
-
         if cmd_name not in self.list_commands(ctx):
             return None
         example = f"Example: `lesstext annotate {cmd_name} laion/ --out {cmd_name}/`"
-        command = annotate_command(find_annotator(cmd_name))
+        kind = _find("lesstext.annotators.base:find_annotator")(cmd_name)
+        command = _find("lesstext.cli.annotate:annotate_command")(kind)
         return as_command(command, name=cmd_name, epilog=example)
+
+
+def _find(place: str) -> Any:
+    """What `MODULE:NAME` names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from lesstext.console import Progress, progress
-from lesstext.engines.one_shard import ShardReport
-from lesstext.engines.whole_run import Plan, RunSummary
-from lesstext.tables.selection import Selection
+
+if TYPE_CHECKING:
+    from lesstext.engines.task import ShardReport
+    from lesstext.engines.whole_run import Plan, RunSummary
+    from lesstext.tables.selection import Selection
 
 _MAX_NAMES = 20
 

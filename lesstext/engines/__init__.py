@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from lesstext.annotators.base import Annotator, Placement
     from lesstext.engines.base import Engine
 
+# Each is a module of this name, imported when it is asked for.
 ENGINES = ("local", "ray")
+
+
+class EngineModule(Protocol):
+    """What a module of an engine holds."""
+
+    def find_workers(
+        self,
+        annotator: Annotator,
+        device: str,
+        threads: int,
+        workers: int | None,
+        helpers: int | None,
+    ) -> tuple[list[Placement], str]:
+        """One placement per worker, and the id that the annotator has there."""
+        ...
+
+    def engine_for(
+        self,
+        annotator: Annotator,
+        workers: Sequence[Placement],
+        annotator_id: str,
+        stall_timeout_s: float | None,
+    ) -> Engine:
+        """The engine with these workers, each of which must find the id `annotator_id`."""
+        ...
 
 
 def find_workers(
@@ -25,14 +52,7 @@ def find_workers(
 
     Raises UsageError for impossible requests, AnnotatorError for an absent device.
     """
-    if engine == "ray":
-        from lesstext.engines import ray
-
-        return ray.find_workers(annotator, device, threads, workers, helpers)
-    from lesstext.engines.devices import placements
-
-    found = placements(device, threads, workers, helpers)
-    return found, annotator.identify(found[0])
+    return _module(engine).find_workers(annotator, device, threads, workers, helpers)
 
 
 def engine_for(
@@ -46,10 +66,8 @@ def engine_for(
 
     A worker from which nothing is heard for `stall_timeout_s` is replaced.
     """
-    if engine == "ray":
-        from lesstext.engines.ray import RayEngine
+    return _module(engine).engine_for(annotator, workers, annotator_id, stall_timeout_s)
 
-        return RayEngine(annotator, workers, annotator_id, stall_timeout_s)
-    from lesstext.engines.local import LocalEngine
 
-    return LocalEngine(annotator, workers, stall_timeout_s)
+def _module(engine: str) -> EngineModule:
+    return cast(EngineModule, import_module(f"{__name__}.{engine}"))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lesstext.annotators.base import Worker, WorkerBrokenError
-from lesstext.engines.one_shard import OnProgress, ShardReport, Task, annotate_shard
+from lesstext.engines.one_shard import annotate_shard
 from lesstext.engines.resume import done_before
+from lesstext.engines.task import OnProgress, OnSamples, ShardReport, Task
 from lesstext.errors import LesstextError
 from lesstext.storage.claims import claim
 
-MAX_ATTEMPTS = 3
 _WINDOW = 16
 LOST_THAT_CONDEMN_A_SHARD = 8
-
-OnSamples = Callable[[str, int], None]
 
 
 class Engine(Protocol):

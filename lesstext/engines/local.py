@@ -19,14 +19,36 @@ from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 from lesstext.annotators.base import Annotator, Placement, WorkerBrokenError
-from lesstext.engines.base import MAX_ATTEMPTS, Job, OnSamples, run_task
-from lesstext.engines.one_shard import ShardReport, Task
+from lesstext.engines.base import Job, run_task
+from lesstext.engines.devices import placements
+from lesstext.engines.task import MAX_ATTEMPTS, OnSamples, ShardReport, Task
 from lesstext.errors import AnnotatorError, LesstextError
 from lesstext.processes import interrupts_held_back, settle_in
 from lesstext.shards.specs import ShardSource, fetch_ahead
 
 _STOP_GRACE_S = 2.0
 _LOOK_S = 1.0
+
+
+def find_workers(
+    annotator: Annotator, device: str, threads: int, workers: int | None, helpers: int | None
+) -> tuple[list[Placement], str]:
+    """One placement per process of this machine, and the annotator's id there.
+
+    Raises UsageError for impossible requests, AnnotatorError for an absent device.
+    """
+    found = placements(device, threads, workers, helpers)
+    return found, annotator.identify(found[0])
+
+
+def engine_for(
+    annotator: Annotator,
+    workers: Sequence[Placement],
+    annotator_id: str,
+    stall_timeout_s: float | None,
+) -> LocalEngine:
+    """Processes of this machine, which cannot differ in `annotator_id`."""
+    return LocalEngine(annotator, workers, stall_timeout_s)
 
 
 class InlineEngine:

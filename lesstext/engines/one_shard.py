@@ -5,81 +5,32 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesstext.annotators.base import Annotator, Part, Worker, table_schema
+from lesstext.annotators.base import Part, Worker, table_schema
 from lesstext.engines.inputs import InputTable, describe_inputs, find_inputs
 from lesstext.engines.parts import Parts
-from lesstext.errors import ShardError, TableError
+from lesstext.engines.resume import done_report
+from lesstext.engines.task import OnProgress, ShardReport, Task
+from lesstext.errors import ShardError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
 from lesstext.shards.samples import Row
-from lesstext.shards.specs import ShardSource, fetched
+from lesstext.shards.specs import fetched
 from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.files import write_text
-from lesstext.storage.paths import Location
 from lesstext.tables.table import (
     Footer,
     TableWriter,
-    read_footer,
     stats_path,
-    table_path,
 )
 from lesstext.timing import StageClock
 
 _log = logging.getLogger(__name__)
 
 _REPORT_EVERY = 32
-
-OnProgress = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One shard to annotate; a pure description, so that any process or machine can take it.
-
-    `inputs` are the table folders of other annotators, by name. `run` names the run that gives it
-    out: a shard claimed by an earlier attempt of the same run is free.
-
-    After a worker was lost at it: `window` is how many samples to do at a time, each lot brought to
-    disk before the next is begun; `lost` is why the first sample that is not done yet is given up.
-    """
-
-    source: ShardSource
-    out: Location
-    annotator: Annotator
-    inputs: Mapping[str, Location] = field(default_factory=dict)
-    force: bool = False
-    run: str = ""
-    window: int | None = None
-    lost: str | None = None
-
-    @property
-    def table(self) -> Location:
-        return table_path(self.out, self.source.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardReport:
-    """What became of one shard. `error` is set when it failed and has no table.
-
-    `claimed_by` is set when nothing was done because another process is at work on the shard.
-    `counts` are samples by status; `problems` is damage that cost no readable sample.
-    """
-
-    shard: str
-    counts: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    was_done: bool = False
-    error: str | None = None
-    claimed_by: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def n_samples(self) -> int:
-        return sum(self.counts.values())
 
 
 def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = None) -> ShardReport:
@@ -108,37 +59,6 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
     _write_stats(task, footer, seconds)
     return ShardReport(
         shard=footer.shard, counts=footer.counts, problems=footer.problems, seconds=seconds
-    )
-
-
-def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport | None:
-    """A report from the existing table if it was made from these bytes by this annotator."""
-    if task.force:
-        return None
-    try:
-        footer = read_footer(task.table)
-    except TableError:
-        return None
-    if shard.etag is not None and footer.fingerprint.etag not in (None, shard.etag):
-        return None  # the remote file was written anew since
-    if footer.fingerprint != shard:
-        return None
-    return report_from_footer(task, footer, annotator)
-
-
-def report_from_footer(task: Task, footer: Footer, annotator: str) -> ShardReport | None:
-    """A report from a table of the same shard if annotator, settings and inputs match too.
-
-    Raises TableError when an input table is missing or of another shard.
-    """
-    wanted = (task.annotator.name, annotator, task.annotator.settings)
-    if (footer.name, footer.annotator, footer.settings) != wanted:
-        return None
-    inputs = find_inputs(task.inputs, task.source.name, footer.fingerprint)
-    if footer.inputs != describe_inputs(inputs):
-        return None  # made from an older table, or from others
-    return ShardReport(
-        shard=footer.shard, counts=footer.counts, problems=footer.problems, was_done=True
     )
 
 

@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesstext.engines.one_shard import ShardReport, Task, done_report, report_from_footer
-from lesstext.errors import LesstextError, UsageError
-from lesstext.shards.fingerprint import fingerprint
+from lesstext.engines.inputs import describe_inputs, find_inputs
+from lesstext.engines.task import ShardReport, Task
+from lesstext.errors import LesstextError, TableError, UsageError
+from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.storage.fetching import remote_stat
-from lesstext.tables.table import read_footer, stats_path
+from lesstext.tables.table import Footer, read_footer, stats_path
 
 
 def done_before(task: Task, annotator: str) -> ShardReport | None:
@@ -30,6 +31,37 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
         return _remotely(task, annotator) if task.source.is_url else None
     except (OSError, LesstextError):
         return None
+
+
+def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport | None:
+    """A report from the existing table if it was made from these bytes by this annotator."""
+    if task.force:
+        return None
+    try:
+        footer = read_footer(task.table)
+    except TableError:
+        return None
+    if shard.etag is not None and footer.fingerprint.etag not in (None, shard.etag):
+        return None  # the remote file was written anew since
+    if footer.fingerprint != shard:
+        return None
+    return report_from_footer(task, footer, annotator)
+
+
+def report_from_footer(task: Task, footer: Footer, annotator: str) -> ShardReport | None:
+    """A report from a table of the same shard if annotator, settings and inputs match too.
+
+    Raises TableError when an input table is missing or of another shard.
+    """
+    wanted = (task.annotator.name, annotator, task.annotator.settings)
+    if (footer.name, footer.annotator, footer.settings) != wanted:
+        return None
+    inputs = find_inputs(task.inputs, task.source.name, footer.fingerprint)
+    if footer.inputs != describe_inputs(inputs):
+        return None  # made from an older table, or from others
+    return ShardReport(
+        shard=footer.shard, counts=footer.counts, problems=footer.problems, was_done=True
+    )
 
 
 def refuse_other_shards(tasks: Sequence[Task]) -> None:

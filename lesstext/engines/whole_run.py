@@ -9,21 +9,23 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from lesstext.annotators.base import Annotator, Placement
 from lesstext.dataclass_options import Flag
 from lesstext.engines import ENGINES, find_workers
-from lesstext.engines.base import Engine, OnSamples
 from lesstext.engines.inputs import check_inputs
-from lesstext.engines.one_shard import ShardReport, Task
 from lesstext.engines.resume import done_before, refuse_other_shards
+from lesstext.engines.task import OnSamples, ShardReport, Task
 from lesstext.errors import UsageError
 from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
 from lesstext.storage.claims import clean_up, holder_of
 from lesstext.storage.files import ensure_writable, write_text
 from lesstext.storage.paths import Location, RemotePath, in_parallel
 from lesstext.tables.table import TABLE_SUFFIX
+
+if TYPE_CHECKING:
+    from lesstext.engines.base import Engine
 
 _log = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lesstext.report.pictures import Picture, PictureReader
-from lesstext.report.rows import RowId, ScoreRows
+if TYPE_CHECKING:
+    from lesstext.report.pictures import Picture, PictureReader
+    from lesstext.report.rows import RowId, ScoreRows
 
 N_SHOWN = 12
 MAX_CAPTION_CHARS = 1000

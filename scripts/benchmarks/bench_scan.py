@@ -32,7 +32,8 @@ import numpy as np
 from lesstext.annotators.base import Placement
 from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.devices import placements
-from lesstext.engines.one_shard import Task, annotate_shard
+from lesstext.engines.one_shard import annotate_shard
+from lesstext.engines.task import Task
 from lesstext.errors import ImageError, LesstextError
 from lesstext.images import DecodedImage, Pixels, decode
 from lesstext.processes import settle_in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lesstext.cli.terminal import busy_stages, describe
-from lesstext.engines.one_shard import ShardReport
+from lesstext.engines.task import ShardReport
 
 
 def test_busy_shares_are_of_the_workers_time_over_all_shards() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from lesstext.annotators.text_area import TextArea
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.one_shard import Task
+from lesstext.engines.task import Task
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource

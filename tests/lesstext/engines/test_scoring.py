@@ -18,7 +18,8 @@ from PIL import Image
 from lesstext.annotators.base import Placement
 from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.one_shard import Task, annotate_shard
+from lesstext.engines.one_shard import annotate_shard
+from lesstext.engines.task import Task
 from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import ShardError, TableError, UsageError
 from lesstext.images import Pixels

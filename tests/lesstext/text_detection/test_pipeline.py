@@ -14,7 +14,8 @@ from PIL import Image
 from lesstext.annotators.base import Placement
 from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.local import LocalEngine
-from lesstext.engines.one_shard import Task, annotate_shard
+from lesstext.engines.one_shard import annotate_shard
+from lesstext.engines.task import Task
 from lesstext.errors import DetectorError
 from lesstext.shards.specs import ShardSource
 from lesstext.text_detection.detectors.craft import CraftDetector
