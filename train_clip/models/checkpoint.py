@@ -77,7 +77,8 @@ class CheckpointStore:
     def save(self, snapshot: Snapshot) -> Path:
         """Write a checkpoint, then delete the oldest beyond `keep`.
 
-        Raises CheckpointError when it cannot be written; the earlier ones are then untouched.
+        Later ones, damaged or of a future that was given up, are left to be overwritten. Raises
+        CheckpointError when it cannot be written; the earlier ones are then untouched.
         """
         target = self._folder / f"step_{snapshot.step:08d}.pt"
         contents = {f: getattr(snapshot, f) for f in Snapshot.__slots__}
@@ -90,7 +91,8 @@ class CheckpointStore:
                 torch.save(contents, file)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write {target}: {error}; {self._survivor()}") from error
-        for old in self.paths()[: -self._keep]:
+        upto = [path for path in self.paths() if path.name <= target.name]
+        for old in upto[: -self._keep]:
             old.unlink()
         return target
 
@@ -101,11 +103,22 @@ class CheckpointStore:
         return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
     def load_latest(self) -> Snapshot | None:
-        """The newest checkpoint, or None where there is none; clears away half-written files."""
+        """The newest good checkpoint, or None where there is none; clears away half-written files.
+
+        Raises CheckpointError where there are some, and none is good.
+        """
         if self._folder.is_dir():
             remove_leftovers(self._folder)
-        paths = self.paths()
-        return load_snapshot(paths[-1]) if paths else None
+        worst: CheckpointError | None = None
+        for path in reversed(self.paths()):
+            try:
+                return load_snapshot(path)
+            except CheckpointError as error:
+                log.warning("%s", error)
+                worst = worst or error
+        if worst is not None:
+            raise worst
+        return None
 
     def _survivor(self) -> str:
         paths = self.paths()
@@ -124,7 +137,10 @@ def load_snapshot(path: Path) -> Snapshot:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this trainer (format {FORMAT})")
-    return Snapshot(counters=Counters(**contents.pop("counters")), **contents)
+    try:
+        return Snapshot(counters=Counters(**contents.pop("counters")), **contents)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} lacks a part, or holds a foreign one: {error}") from error
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

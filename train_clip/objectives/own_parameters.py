@@ -74,10 +74,15 @@ class OwnParameters:
     def restore(self, part: Part | None, optimizer_state: dict[str, Any]) -> None:
         """Load this rank's weights; its states of the optimiser are put into `optimizer_state`.
 
-        Raises CheckpointError where parameters lie on another number of ranks.
+        Raises CheckpointError where there are none, or for another number of ranks.
         """
-        if self.module is None or part is None:
+        if self.module is None:
             return
+        if part is None:
+            raise CheckpointError(
+                "the checkpoint holds no parameters of the objective's own: another version of "
+                "the objective stored it"
+            )
         stored = part["ranks"]
         if self.is_sharded and len(stored) != self._ranks.world:
             raise CheckpointError(

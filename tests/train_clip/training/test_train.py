@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -164,6 +165,31 @@ def test_a_checkpoint_of_something_else_is_refused(shards: Path, tmp_path: Path)
     torch.save({"weights": 1}, folder / "step_00000002.pt")
     with pytest.raises(CheckpointError, match="is not a checkpoint of this trainer"):
         train(make_config(shards), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_passed_over(shards: Path, tmp_path: Path) -> None:
+    """The newest of three is cut short; the run goes on from the one before, and mends it."""
+    config = make_config(shards, steps=6, save_every=2, keep=1)
+    train(replace(config, keep=3), tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    newest_path = tmp_path / "cut/checkpoints/step_00000006.pt"
+    newest_path.write_bytes(newest_path.read_bytes()[:1000])
+    (tmp_path / "cut/checkpoints/step_00000002.pt").unlink()
+    train(config, tmp_path / "cut")
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    kept = [path.name for path in (tmp_path / "cut/checkpoints").iterdir()]
+    assert kept == ["step_00000006.pt"]
+
+
+@pytest.mark.parametrize("change", [{"counters": {"updats": 1}}, {"counters": 3}, {"more": 1}])
+def test_a_checkpoint_with_foreign_parts_is_refused(
+    shards: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    train(make_config(shards, steps=1), tmp_path / "run")
+    path = tmp_path / "run/checkpoints/step_00000001.pt"
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(CheckpointError, match=r"step_00000001\.pt lacks a part, or holds"):
+        load_snapshot(path)
 
 
 def test_the_previous_checkpoint_survives_a_full_disk(shards: Path, tmp_path: Path) -> None:
