@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice, takewhile
 from typing import Literal
 
 from lesstext.errors import ImageError
@@ -63,6 +64,7 @@ _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _MAX_BYTES_PER_PIXEL = 8
 _MAX_OVERHEAD_BYTES = 64 << 20
 _MAX_JPEG_SCANS = 500
+_MAX_PIECES = 10_000
 _JPEG_SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7\x01])", re.DOTALL)
 
@@ -113,10 +115,31 @@ def refuse_large_file(n_bytes: int, max_pixels: int) -> None:
 def check_cost(data: bytes, name: ImageFormat, max_pixels: int) -> None:
     """Raise ImageError for a file whose decoding would cost far more than its pixels are worth."""
     refuse_large_file(len(data), max_pixels)
+    _refuse_many_pieces(data, name)
     if name == "JPEG" and data.count(_JPEG_SCAN) > _MAX_JPEG_SCANS:
         n_scans = sum(marker == _JPEG_SCAN[1] for marker in _jpeg_markers(data))
         if n_scans > _MAX_JPEG_SCANS:
             raise ImageError("decode_error", f"more than {_MAX_JPEG_SCANS} JPEG scans: {n_scans}")
+
+
+def _refuse_many_pieces(data: bytes, name: ImageFormat) -> None:
+    """PIL keeps every segment and chunk of metadata, at some microseconds each."""
+    pieces: Iterable[object] = ()
+    if name == "JPEG":
+        pieces = takewhile(lambda marker: marker != _JPEG_SCAN[1], _jpeg_markers(data))
+    elif name == "PNG":
+        pieces = (kind for kind in _png_chunks(data) if kind != b"IDAT")
+    if any(True for _ in islice(pieces, _MAX_PIECES, None)):
+        word = "segments" if name == "JPEG" else "chunks"
+        raise ImageError("decode_error", f"more than {_MAX_PIECES} {word} of metadata")
+
+
+def _png_chunks(data: bytes) -> Iterator[bytes]:
+    at = len(b"\x89PNG\r\n\x1a\n")
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind
+        at += 12 + size
 
 
 def _jpeg_markers(data: bytes) -> Iterator[int]:

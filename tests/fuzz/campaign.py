@@ -214,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--targets", default=",".join(TARGETS), help="names, with commas")
     parser.add_argument("--only", help="TARGET:NUMBER, one case alone")
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, help="of a case, in s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="the summary, as JSON")
     options = parser.parse_args(arguments)
@@ -222,7 +223,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = [(name, int(number))]
     else:
         jobs = list(mixed_jobs(options.targets.split(","), options.cases))
-    summary = run_campaign(jobs, options.seed, n_workers=min(options.workers, len(jobs)))
+    summary = run_campaign(
+        jobs,
+        options.seed,
+        n_workers=min(options.workers, len(jobs)),
+        time_limit_s=options.time_limit,
+    )
     print(summary.as_json(), end="")
     if options.out is not None:
         options.out.write_text(summary.as_json(), encoding="utf-8")

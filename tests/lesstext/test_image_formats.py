@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +148,38 @@ def test_pil_decodes_nowhere_else() -> None:
         if "Image.open(" in path.read_text(encoding="utf-8")
     ]
     assert users == ["lesstext/images.py"]
+
+
+def jpeg_of_segments(n_segments: int) -> bytes:
+    whole = encoded(picture(), "JPEG")
+    return whole[:2] + b"\xff\xe5\0\2" * n_segments + whole[2:]
+
+
+def png_of_chunks(n_chunks: int) -> bytes:
+    whole = encoded(picture())
+    empty = b"\0\0\0\0prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
+    return whole[:33] + empty * n_chunks + whole[33:]
+
+
+@pytest.mark.parametrize("write", [jpeg_of_segments, png_of_chunks])
+def test_metadata_in_millions_of_pieces_is_refused(write: Callable[[int], bytes]) -> None:
+    assert decode(write(2_000)).pixels.shape == (48, 64, 3)
+    start = time.monotonic()
+    with pytest.raises(ImageError, match=r"more than 10000 (segments|chunks) of metadata"):
+        decode(write(4_000_000))
+    assert time.monotonic() - start < 1.0
+
+
+def test_pixels_in_many_chunks_are_no_metadata() -> None:
+    whole = encoded(Image.effect_noise((400, 400), 100).convert("RGB"))
+    at = whole.index(b"IDAT") - 4
+    (size,) = struct.unpack_from(">I", whole, at)
+    body = whole[at + 8 : at + 8 + size]
+    pieces = [body[i : i + 5] for i in range(0, size, 5)]
+    chunks = [
+        struct.pack(">I", len(p)) + b"IDAT" + p + struct.pack(">I", zlib.crc32(b"IDAT" + p))
+        for p in pieces
+    ]
+    assert len(chunks) > 10_000
+    many = whole[:at] + b"".join(chunks) + whole[at + 12 + size :]
+    assert np.array_equal(decode(many).pixels, decode(whole).pixels)
