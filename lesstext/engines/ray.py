@@ -54,7 +54,7 @@ class RayEngine:
         self, tasks: Sequence[Task], on_samples: OnSamples | None = None
     ) -> Iterator[ShardReport]:
         ray = connect()
-        n_gpus = int(ray.clusterresources().get("GPU", 0))
+        n_gpus = int(ray.cluster_resources().get("GPU", 0))
         waiting = deque(Job(task) for task in tasks)
         workers = [
             _Worker(ray, self._annotator, p, self._id, resources(p, len(self._workers), n_gpus))

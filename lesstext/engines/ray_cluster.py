@@ -52,8 +52,8 @@ def find_workers(
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"with --engine ray, --device must be auto, cpu or cuda, got {device!r}")
     ray = connect()
-    resources = ray.clusterresources()
-    n_cpus, n_gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    found = ray.cluster_resources()
+    n_cpus, n_gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
     if device == "cuda" and not n_gpus:
         raise AnnotatorError("device cuda was asked for, but the Ray cluster has no GPU")
     if device == "cpu" or not n_gpus:
