@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lesstext.dataclass_options import paths
-from lesstext.errors import UsageError
+from lesstext.errors import LesstextError, UsageError
 from train_clip.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,10 +19,13 @@ Settings = TypeVar("Settings")
 _TOLD = 3
 
 
-def validated(kind: type[Settings], text: str, where: str) -> Settings:
+def validated(
+    kind: type[Settings], text: str, where: str, raises: type[LesstextError] = ConfigError
+) -> Settings:
     """A dataclass from JSON, of exactly the declared types; an int may stand for a float.
 
-    Raises ConfigError: one line that names `where`, the setting and what is wrong with it.
+    Raises ConfigError, or another error: one line that names `where`, the setting and what is
+    wrong with it.
     """
     from pydantic import ValidationError
 
@@ -33,9 +36,9 @@ def validated(kind: type[Settings], text: str, where: str) -> Settings:
         wrong = error.errors(include_url=False)
         told = "; ".join(_told(kind, one) for one in wrong[:_TOLD])
         more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
-        raise ConfigError(f"{where}: {told}{more}") from error
+        raise raises(f"{where}: {told}{more}") from error
     except UsageError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise raises(f"{where}: {error}") from error
     return found
 
 

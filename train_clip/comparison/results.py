@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from attr_builder.evaluation.statistics import Difference, Spread, compare_outcomes, spread
 from train_clip.errors import TrainError
 from train_clip.training.runlog import read_rows
+from train_clip.validation import validated
 
 # Metrics that rest on one outcome per item, and the names of outcomes and items.
 PAIRED = {
@@ -55,18 +57,40 @@ class Comparison:
         return list(dict.fromkeys(run.arm for run in self.runs))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """What a comparison needs of `result.json`."""
+
+    step: int
+    n_steps: int
+    initial_weights: str
+    evaluation: dict[str, Any]
+
+    __pydantic_config__: ClassVar = {"strict": True, "extra": "ignore"}
+
+
 def load_run(arm: str, seed: int, folder: Path) -> FinishedRun:
-    """Read a finished run's folder."""
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    stored = folder / "evaluation" / f"step_{result['step']:08d}.npz"
-    outcomes: dict[str, NDArray[Any]] = {}
-    if stored.exists():
-        with np.load(stored) as archive:
-            outcomes = {name: archive[name] for name in archive.files}
+    """Read a finished run's folder; raises TrainError that names a damaged file of it."""
+    path = folder / "result.json"
+    text = path.read_text(encoding="utf-8", errors="replace")
+    step = validated(_Result, text, f"{path} is damaged", TrainError).step
+    result = json.loads(text)
+    outcomes = _read_outcomes(folder / "evaluation" / f"step_{step:08d}.npz")
     rows = read_rows(folder / "metrics.jsonl")
     return FinishedRun(
         arm=arm, seed=seed, folder=folder, result=result, rows=rows, outcomes=outcomes
     )
+
+
+def _read_outcomes(path: Path) -> dict[str, NDArray[Any]]:
+    """The outcomes of single items by name; none where the run measured nothing."""
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise TrainError(f"{path} is damaged: {error}") from error
 
 
 def summarise(runs: Sequence[FinishedRun], baseline: str) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,40 @@ def test_runs_that_began_differently_are_refused(pools: tuple[Path, Path], tmp_p
     path_of_one.write_text(json.dumps({**result, "initial_weights": "another"}))
     with pytest.raises(TrainError, match="the runs of seed 0 differ in initial_weights"):
         compare(load_comparison(path), out)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("result.json", b'{"step": 4', r"result\.json is damaged: invalid JSON"),
+        ("result.json", b"\xff\xfe", r"result\.json is damaged"),
+        ("result.json", b"[]", r"result\.json is damaged: input should be an object"),
+        ("result.json", b"{}", r"result\.json is damaged: the setting step is missing"),
+        ("config.json", b"[]", r"config\.json: input should be an object"),
+        ("evaluation/step_00000004.npz", b"PK\3\4", r"step_00000004\.npz is damaged"),
+        ("evaluation/step_00000004.npz", b"junk", r"step_00000004\.npz is damaged"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(
+    finished: tuple[Path, Path], tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    path, out = finished
+    shutil.copytree(out, tmp_path / "copy")
+    (tmp_path / "copy/all/seed0" / name).write_bytes(data)
+    with pytest.raises((TrainError, ConfigError), match=message):
+        compare(load_comparison(path), tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A comparison's file, and the folder where it was carried out."""
+    folder = tmp_path_factory.mktemp("finished")
+    big = write_shards(folder / "big", (10, 10))
+    cached = f'cache = "{folder}/cache"\n[common.evaluation]\nretrieval = "{big}"\n'
+    arms = {"all": source(big), "less": source(write_shards(folder / "small", (8,)))}
+    path = write_config(folder / "c.toml", COMMON.replace("[0, 1]", "[0]") + cached, **arms)
+    compare(load_comparison(path), folder / "out")
+    return path, folder / "out"
 
 
 SIDE_BY_SIDE = """
