@@ -89,7 +89,7 @@ def split_root(spec: str) -> tuple[str | None, str]:
     if WILDCARD.search(root):
         raise UsageError(f"{spec!r}: a wildcard stands before the root's mark {_ROOT_MARK!r}")
     root = f"{scheme}{separator}{root or '/'}"
-    return root, posixpath.join(root, below.replace(_ROOT_MARK, "/"))
+    return root, posixpath.join(root, below.replace(_ROOT_MARK, "/").lstrip("/"))
 
 
 def local_name(root: str, path: str) -> str:

@@ -17,7 +17,7 @@ from lesstext.errors import ShardError
 from lesstext.export import ExportConfig, export
 from lesstext.report import write_report
 from lesstext.shards.specs import expand_specs
-from lesstext.shards.tar_reading import index_shard
+from lesstext.shards.tar_reading import index_shard, read_member
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
 from lesstext.tables.selection import Selection
@@ -194,14 +194,27 @@ def _check_output(case: Case, n_rows: int) -> None:
         check(_UNFORESEEN.search(report.error) is None, "unforeseen", report.error)
         check("the shard is cut off" in report.error, "lost", report.error)
         return
-    written = [entry.key for entry in index_shard(target / "x.tar").samples] if kept else []
-    check(written == kept, "export", f"wrote {written[:5]}, selected {kept[:5]}")
+    written = _contents(target / "x.tar") if kept else {}
+    check(list(written) == kept, "export", f"wrote {list(written)[:5]}, selected {kept[:5]}")
+    given = _contents(case.inputs / "x.tar")
+    changed = [key for key in kept if written[key] != given[key]]
+    check(not changed, "export", f"other members or bytes than in the input: {changed[:5]}")
     write_report(
         case.out / "scores",
         expand_specs(config.shards),
         case.out / "report.html",
         max_text_area=0.5,
     )
+
+
+def _contents(shard: Path) -> dict[str, list[tuple[str, bytes]]]:
+    """Names and bytes of the members of each sample that is no duplicate."""
+    with shard.open("rb") as file:
+        return {
+            entry.key: [(member.name, read_member(file, member)) for member in entry.members]
+            for entry in index_shard(shard).samples
+            if not entry.duplicate and not entry.cut
+        }
 
 
 def _total(selection: Selection) -> int:

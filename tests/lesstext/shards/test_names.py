@@ -50,6 +50,7 @@ BELOW = ["a/00", "a/01"]
         ("in/a/{00..01}.tar", LEAF), ("in/a/{00,01}.tar", LEAF), ("in/a/0[01].tar", LEAF),
         ("in/a/00.tar::in/a/01.tar", LEAF), ("in/a/./00.tar::in/a/01.tar", LEAF),
         ("in/./a", BELOW), ("in/./a/", BELOW), ("in/./a/*.tar", BELOW), ("in//././a/", BELOW),
+        ("in/.//a", BELOW), ("in/.//a/*.tar", BELOW),
         ("in/./a/{00..01}.tar", BELOW), ("in/./a/00.tar::in/./a/01.tar", BELOW),
         ("in/a*/*.tar", BELOW), ("in/{a,a}/0*.tar", BELOW),
     ],
