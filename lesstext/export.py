@@ -26,13 +26,14 @@ from lesstext.shards.specs import (
     SHARD_SUFFIX,
     ShardSource,
     expand_specs,
+    input_places,
     local_copy,
-    refuse_output_in_input,
 )
 from lesstext.shards.tar_reading import SampleEntry, index_shard, read_member
 from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.storage.claims import claim_when_free, clean_up
 from lesstext.storage.files import atomic_path, ensure_writable, write_text
+from lesstext.storage.guard import claim_folder, refuse_overlap
 from lesstext.storage.paths import Location
 from lesstext.tables.selection import Selection, read_keys, read_selection
 
@@ -143,9 +144,10 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     selection = read_selection(config.selection)
     if sources is None:
         sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
-    refuse_output_in_input(config.out, config.shards, sources)
+    refuse_overlap(config.out, [*input_places(config.shards, sources), config.selection])
     tasks = list(plan_tasks(config, selection, sources))
     ensure_writable(config.out)
+    claim_folder(config.out, "shards")
     clean_up(config.out)
     _claim_output(config, selection)
     try:

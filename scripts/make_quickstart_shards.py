@@ -129,7 +129,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def _write_shard(path: Path, samples: list[Sample]) -> None:
-    with atomic_path(path) as partial, partial.open("wb") as tar:
+    with atomic_path(path, unguarded=True) as partial, partial.open("wb") as tar:
         for sample in samples:
             fields = {"key": sample.key, "caption": sample.caption, **sample.fields}
             write_member(tar, f"{sample.key}.jpg", sample.image)
@@ -137,7 +137,7 @@ def _write_shard(path: Path, samples: list[Sample]) -> None:
             write_member(tar, f"{sample.key}.json", json.dumps(fields).encode())
         end_archive(tar)
     stats = {"count": len(samples), "successes": len(samples)}
-    write_text(path.with_name(f"{path.stem}_stats.json"), json.dumps(stats) + "\n")
+    write_text(path.with_name(f"{path.stem}_stats.json"), json.dumps(stats) + "\n", unguarded=True)
 
 
 if __name__ == "__main__":

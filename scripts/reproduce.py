@@ -181,7 +181,7 @@ def _freeze(plan: Plan) -> None:
     settings = json.dumps(fixed, indent=2, sort_keys=True) + "\n"
     frozen = plan.out / "settings.json"
     if not frozen.exists():
-        write_text(frozen, settings)
+        write_text(frozen, settings, unguarded=True)
     elif frozen.read_text(encoding="utf-8") != settings:
         typer.echo(f"{plan.out} was begun with other settings; choose another --out", err=True)
         raise typer.Exit(2)

@@ -31,8 +31,8 @@ from attr_builder.labelled_images.classes import write_class_list
 from attr_builder.labelled_images.sources import Source
 from lesstext.errors import ImageError
 from lesstext.processes import worker_pool
-from lesstext.shards.specs import refuse_overlap
 from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
+from lesstext.storage.guard import claim_folder, refuse_overlap
 
 _PARTS = ".build"
 CHUNK_SIZE = 250
@@ -77,7 +77,7 @@ def run_build(build: Build, *, n_workers: int = 1, on_chunk: OnChunk | None = No
     Returns the statistics of the whole set. Raises UsageError for an output folder that holds
     something else or lies in the source (or the source in it), SetError when a worker dies.
     """
-    refuse_overlap(build.out, build.source.location)
+    refuse_overlap(build.out, [build.source.location])
     check_enough_classes(build.painter.recipe, build.painter.attack_map, build.source.classes)
     _claim(build)
     tell = on_chunk or (lambda n_new, n_before: None)
@@ -207,6 +207,7 @@ def _row(build: Build, index: int, twin: Twin, digest: str | None, **fields: Any
 def _claim(build: Build) -> None:
     """Write what this folder will hold, or check that it is what the folder holds already."""
     ensure_writable(build.out)
+    claim_folder(build.out, "attack set")
     path, wanted = build.out / RECIPE_NAME, identity(build)
     if path.exists():
         held = json.loads(path.read_text(encoding="utf-8"))
@@ -218,10 +219,6 @@ def _claim(build: Build) -> None:
             )
         remove_leftovers(build.out)
         return
-    if any(build.out.iterdir()):
-        raise UsageError(
-            f"{build.out} is not empty and holds no {RECIPE_NAME}: choose another --out"
-        )
     write_text(build.out / CLASSES_NAME, write_class_list(build.painter.classes))
     write_text(build.out / MAP_NAME, build.painter.attack_map.to_csv(build.painter.classes))
     write_text(path, _dump(wanted))

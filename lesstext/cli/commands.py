@@ -12,7 +12,9 @@ from lesstext.export import ExportConfig
 from lesstext.export import export as run_export
 from lesstext.policies import text_area
 from lesstext.report import write_report
-from lesstext.shards.specs import ShardSource
+from lesstext.shards.specs import ShardSource, input_places
+from lesstext.storage.files import ensure_writable
+from lesstext.storage.guard import claim_folder, refuse_overlap
 from lesstext.storage.paths import Location
 from lesstext.tables.selecting import select
 
@@ -45,6 +47,9 @@ def filter_shards(
 ) -> int:
     """Score, select, export and report; shards that failed to be scored are left out and named."""
     todo = plan(config)
+    refuse_overlap(out, input_places(config.shards, todo.sources))
+    ensure_writable(out)
+    claim_folder(out, "filter")
     summary = _annotate(config, todo)
     failed = {report.shard for report in summary.failed}
     sources = [source for source in todo.sources if source.name not in failed]

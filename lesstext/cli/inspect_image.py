@@ -62,7 +62,7 @@ def inspect_image(path: Path, detector: Detector, out: Path | None = None) -> In
     except (ImageError, OSError) as error:
         return Inspection(path=path, error=str(error))
     regions = detector.detect([image.pixels])[0]
-    picture = None if out is None else out / f"{path.stem}.text.png"
+    picture = None if out is None else picture_path(out, path)
     if picture is not None:
         _write_png(picture, draw_regions(image.pixels, regions))
     return Inspection(
@@ -74,6 +74,11 @@ def inspect_image(path: Path, detector: Detector, out: Path | None = None) -> In
         ],
         picture=picture,
     )
+
+
+def picture_path(out: Path, image: Path) -> Path:
+    """Where the picture of an image with its regions goes."""
+    return out / f"{image.stem}.text.png"
 
 
 def draw_regions(pixels: Pixels, regions: TextRegions) -> Pixels:

@@ -18,9 +18,10 @@ from lesstext.engines.inputs import check_inputs
 from lesstext.engines.resume import done_before, refuse_other_shards
 from lesstext.engines.task import OnSamples, ShardReport, Task
 from lesstext.errors import UsageError
-from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
+from lesstext.shards.specs import ShardSource, expand_specs, input_places
 from lesstext.storage.claims import clean_up, holder_of
 from lesstext.storage.files import ensure_writable, write_text
+from lesstext.storage.guard import claim_folder, refuse_overlap
 from lesstext.storage.paths import Location, RemotePath, in_parallel
 from lesstext.tables.table import TABLE_SUFFIX
 
@@ -137,7 +138,7 @@ def plan(config: RunConfig) -> Plan:
     Raises UsageError for impossible requests, AnnotatorError for an absent device.
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
-    refuse_output_in_input(config.out, config.shards, sources)
+    refuse_overlap(config.out, [*input_places(config.shards, sources), *config.inputs.values()])
     workers, annotator_id = find_workers(
         config.engine,
         config.annotator,
@@ -171,6 +172,7 @@ def execute(
 ) -> RunSummary:
     """Annotate what is left; `on_report` hears of each shard as it is finished."""
     ensure_writable(config.out)
+    claim_folder(config.out, "tables")
     clean_up(config.out)
     write_text(config.out / SETTINGS_FILE, config.as_json())
     summary = RunSummary(list(plan.done))

@@ -15,8 +15,9 @@ from lesstext.report.rows import ScoreRows, TroubleGroup
 from lesstext.report.thresholds import Bar, histogram_bars, threshold_grid
 from lesstext.report.timings import Timings, read_timings
 from lesstext.shards.names import known_as
-from lesstext.shards.specs import ShardSource
+from lesstext.shards.specs import ShardSource, input_places
 from lesstext.storage.files import write_text
+from lesstext.storage.guard import refuse_overlap
 from lesstext.storage.paths import Location, local_mirror
 from lesstext.tables.folder import TableFolder, TableSource, open_tables
 from lesstext.tables.table import STATS_SUFFIX, stats_path
@@ -112,13 +113,14 @@ def write_report(
         raise UsageError(f"the text-area threshold must lie in [0, 1], got {max_text_area}")
     if n_examples < 0:
         raise UsageError(f"the number of examples must not be negative, got {n_examples}")
+    refuse_overlap(out, [scores, *input_places((), shards or ())])
     stats_files = [f"*{STATS_SUFFIX}"]
     with open_tables(TableSource(scores)) as folder, local_mirror(scores, stats_files) as stats:
         timings = read_timings(stats_path(stats, footer.shard) for footer in folder.footers)
         findings = _find(
             ScoreRows(folder), shards, max_text_area, title or DEFAULT_TITLE, n_examples, timings
         )
-    write_text(out, _render(findings))
+    write_text(out, _render(findings), "report")
 
 
 def _find(

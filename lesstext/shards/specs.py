@@ -33,7 +33,6 @@ from lesstext.shards.names import (
 )
 from lesstext.storage.ahead import Ahead
 from lesstext.storage.fetching import fetch, resolve
-from lesstext.storage.paths import Location
 from lesstext.storage.retrying import retrying
 from lesstext.storage.scratch import scratch_folder
 
@@ -44,9 +43,8 @@ __all__ = [
     "expand_specs",
     "fetch_ahead",
     "fetched",
-    "input_folders",
+    "input_places",
     "local_copy",
-    "refuse_output_in_input",
 ]
 
 log = logging.getLogger(__name__)
@@ -72,49 +70,23 @@ def expand_specs(specs: Sequence[str], *, allow_pipe: bool = False) -> list[Shar
     return sources
 
 
-def input_folders(sources: Sequence[ShardSource]) -> set[Path]:
-    """The local folders that shards are read from."""
-    return {Path(source.location).resolve().parent for source in sources if source.is_local}
-
-
-def refuse_output_in_input(
-    out: Location, specs: Sequence[str], sources: Sequence[ShardSource]
-) -> None:
-    """Raise UsageError when `out` lies inside a folder that shards are read from.
-
-    A folder given as a spec counts as a whole: shards written below it would be inputs next time.
-    """
+def input_places(specs: Sequence[str], sources: Sequence[ShardSource]) -> list[str]:
+    """The folders that shards are read from, and those given as a whole, as they were typed."""
     given = [spec for spec in split_specs(specs) if not spec.startswith(PIPE)]
-    if isinstance(out, Path):
-        target, whole = str(out.resolve()), [Path(os.path.expanduser(spec)) for spec in given]
-        folders = {str(folder) for folder in input_folders(sources)}
-        folders |= {str(path.resolve()) for path in whole if path.is_dir()}
-    else:
-        remote = {posixpath.dirname(source.location) for source in sources if source.is_url}
-        remote |= {spec for spec in given if _is_folder_url(spec)}
-        target, folders = _plain(out.url), {_plain(url) for url in remote}
-    for folder in sorted(folders):
-        _refuse_inside(out, target, folder)
+    places = {os.path.dirname(source.location) or "." for source in sources if source.is_local}
+    places |= {posixpath.dirname(source.location) for source in sources if source.is_url}
+    places |= {os.path.dirname(os.path.realpath(s.location)) for s in sources if s.is_local}
+    places |= {_root_of(source) for source in sources if source.is_local or source.is_url}
+    places |= {spec for spec in given if _is_folder_url(spec)}
+    places |= {spec for spec in given if Path(os.path.expanduser(spec)).is_dir()}
+    return sorted(places)
 
 
-def refuse_overlap(out: Path, folder: Path) -> None:
-    """Raise UsageError when `out` lies inside a local input folder, or that folder in `out`."""
-    target, whole = str(out.resolve()), str(folder.resolve())
-    _refuse_inside(out, target, whole)
-    if _is_inside(whole, target):
-        raise UsageError(f"the input folder {folder} lies inside the output {out}")
-
-
-def _refuse_inside(out: Location, target: str, folder: str) -> None:
-    if _is_inside(target, folder):
-        raise UsageError(
-            f"the output {out} lies inside the input folder {folder}; "
-            "nothing is ever written into an input folder: choose another --out"
-        )
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+def _root_of(source: ShardSource) -> str:
+    """The folder that a shard's name counts from, where its location ends in that name."""
+    stem = source.location.removesuffix(SHARD_SUFFIX)
+    root = stem.removesuffix(source.name)
+    return posixpath.dirname(stem) or "." if root == stem else root.rstrip("/") or "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +238,6 @@ def _resolve(url: str) -> tuple[Any, str]:
         return resolve(url)
     except StorageError as error:
         raise UsageError(str(error)) from error
-
-
-def _plain(url: str) -> str:
-    """The one spelling of a URL: some file systems know several."""
-    filesystem, path = _resolve(url)
-    return str(filesystem.unstrip_protocol(path))
 
 
 def _glob_remote(part: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lesstext.errors import UsageError
+from lesstext.storage.guard import mark_file, refuse_foreign
 from lesstext.storage.owners import name_tag, owner_from_tag
 from lesstext.storage.paths import Location
 from lesstext.storage.scratch import remove_dead_scratch, scratch_folder
@@ -21,14 +22,30 @@ _FOREIGN_LEFTOVER_AGE_S = 24 * 3600
 
 
 @contextmanager
-def atomic_path(target: Location, *, durable: bool = True) -> Iterator[Path]:
+def atomic_path(
+    target: Location, kind: str | None = None, *, durable: bool = True, unguarded: bool = False
+) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it is synced and renamed to `target`.
 
     On any exception the temporary file is removed and `target` is left as it was. The temporary
     name holds host and process id, so that two processes never write into the same file.
     A remote target is written into a local temporary folder and then uploaded. What is not
     `durable` survives its process but perhaps not a power cut: it is not synced.
+
+    `kind` names a file that is an artefact by itself; others belong to the folder that they lie
+    in. Raises UsageError for a target that is not ours to replace (see `guard`), which scripts
+    and caches of files named by their contents waive by `unguarded`.
     """
+    if not unguarded:
+        refuse_foreign(target, kind)
+    with _written_whole(target, durable) as partial:
+        yield partial
+    if kind is not None:
+        mark_file(target, kind)
+
+
+@contextmanager
+def _written_whole(target: Location, durable: bool) -> Iterator[Path]:
     if not isinstance(target, Path):
         with scratch_folder() as folder:
             yield folder / target.name
@@ -48,9 +65,11 @@ def atomic_path(target: Location, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
-def write_text(target: Location, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
-    with atomic_path(target) as partial:
+def write_text(
+    target: Location, text: str, kind: str | None = None, *, unguarded: bool = False
+) -> None:
+    """Write `text` as UTF-8, as `atomic_path` does."""
+    with atomic_path(target, kind, unguarded=unguarded) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lesstext.errors import UsageError
 from lesstext.storage.files import atomic_path
+from lesstext.storage.guard import refuse_overlap
 from lesstext.storage.paths import Location, location
 from lesstext.tables.checks import Totals, check_rows, count_joined
 from lesstext.tables.columns import BASE, METADATA, PLACE, Columns
@@ -43,8 +44,13 @@ def select(
     Raises TableError for tables that are missing, damaged or do not belong together, UsageError
     for a rule that cannot be used.
     """
+    sources = _sources(tables)
+    _refuse_targets(
+        [target for target in (location(out), control, npy) if target is not None],
+        [*(source.folder for source in sources), *([metadata] if metadata is not None else [])],
+    )
     with ExitStack() as stack:
-        folders = [stack.enter_context(open_tables(source)) for source in _sources(tables)]
+        folders = [stack.enter_context(open_tables(source)) for source in sources]
         check_names(folders, (*PLACE, *BASE, METADATA))
         check_together(folders)
         joined = None if metadata is None else open_metadata(Path(metadata))
@@ -88,7 +94,7 @@ class _Selecting:
         query = f"""SELECT shard, key, status <> 'ok' AS has_failed FROM s WHERE {keep.all}
             ORDER BY nr, row_number"""
         n_kept = n_failed = 0
-        with atomic_path(out) as partial, pq.ParquetWriter(partial, schema) as writer:
+        with atomic_path(out, "selection") as partial, pq.ParquetWriter(partial, schema) as writer:
             for batch in self.view.batches(query):
                 rows = pa.Table.from_batches([batch])
                 n_kept += rows.num_rows
@@ -132,6 +138,12 @@ def _sources(
     return [it if isinstance(it, TableSource) else TableSource(location(it)) for it in given]
 
 
+def _refuse_targets(targets: Sequence[Location], inputs: Sequence[Location | str]) -> None:
+    """Raise UsageError for files that would lie among the inputs, or be one another."""
+    for number, target in enumerate(targets):
+        refuse_overlap(target, [*inputs, *targets[:number]])
+
+
 def _columns(folders: Sequence[TableFolder], metadata: Metadata | None) -> Columns:
     own = {folder.name: folder.columns for folder in folders}
     return Columns(own, None if metadata is None else metadata.types)
@@ -161,5 +173,5 @@ def _write_subset_file(view: TableView, keep: str, out: Location) -> None:
     batches = view.batches(f"SELECT uid FROM s WHERE {keep}")
     parts = [bytes.fromhex("".join(batch.column(0).to_pylist())) for batch in batches]
     pairs = np.frombuffer(b"".join(parts), dtype=np.dtype(">u8,>u8")).astype("u8,u8")
-    with atomic_path(out) as partial, partial.open("wb") as file:
+    with atomic_path(out, "subset") as partial, partial.open("wb") as file:
         np.save(file, np.sort(pairs))

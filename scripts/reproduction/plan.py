@@ -206,4 +206,4 @@ def write_arms(plan: Plan) -> None:
         "common": {**plan.size.train, "evaluation": plan.evaluation},
         "arms": {arm: arm_settings(plan, arm) for arm in plan.size.arms},
     }
-    write_text(plan.arms, json.dumps(comparison, indent=2) + "\n")
+    write_text(plan.arms, json.dumps(comparison, indent=2) + "\n", unguarded=True)

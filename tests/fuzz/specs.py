@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lesstext.errors import UsageError
 from lesstext.shards.names import is_hidden, known_as
-from lesstext.shards.specs import expand_specs, refuse_output_in_input
+from lesstext.shards.specs import expand_specs, input_places
+from lesstext.storage.guard import refuse_overlap
 from tests.fuzz.case import Case, check
 
 
@@ -69,7 +70,7 @@ def _expand(specs: list[str], work: Path) -> str:
     places = [source.location for source in sources]
     renamed = [source.location for source in known_as(sources, set(names[::2]))]
     check(renamed == places, "names", "renaming moved a shard")
-    refuse_output_in_input(work / "out", specs, sources)
+    refuse_overlap(work / "out", input_places(specs, sources))
     return "expanded"
 
 

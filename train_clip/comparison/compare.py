@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesstext.storage.files import write_text
+from lesstext.storage.guard import claim_folder
 from train_clip.comparison.arms import ComparisonConfig
 from train_clip.comparison.page import write_report
 from train_clip.comparison.results import Comparison, FinishedRun, as_dict, load_run, summarise
@@ -33,6 +34,7 @@ def compare(config: ComparisonConfig, out: Path, jobs: int = 1) -> Comparison:
     from train_clip.objectives.registry import make_objective
 
     objectives = {arm: make_objective(one) for arm, one in config.arms.items()}
+    claim_folder(out, "comparison")
     _train_missing(config, out, jobs)
     runs = [load_run(arm, seed, _folder(out, arm, seed)) for seed, arm in _plan(config)]
     _check_same_start(config, objectives, runs)

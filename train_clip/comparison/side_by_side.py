@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from lesstext.storage.guard import claim_folder
 from train_clip.config import TrainConfig
 from train_clip.errors import Interrupted, TrainError
 from train_clip.training.signals import StopSignals
@@ -80,7 +81,7 @@ def pick_gpu(slot: int, gpus: Sequence[str]) -> str | None:
 
 
 def _start(config: TrainConfig, folder: Path, slot: int) -> _Active:
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, "run")
     gpu = pick_gpu(slot, visible_gpus(config.device))
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_run, args=(config, folder, gpu))

@@ -121,7 +121,7 @@ def _fetch(source: ShardSource, cache: Path) -> Path:
     target = cache / "shards" / f"{_name_hash(identity)}.tar"
     if not target.exists():
         log.info("fetching %s", source.location)
-        with local_copy(source) as fetched, atomic_path(target) as partial:
+        with local_copy(source) as fetched, atomic_path(target, unguarded=True) as partial:
             shutil.copyfile(fetched, partial)
     return target
 
@@ -137,7 +137,7 @@ def _store(stored: Path, table: ShardTable) -> None:
         "skipped": table.skipped,
         "problems": table.problems,
     }
-    with atomic_path(stored) as partial, partial.open("wb") as file:
+    with atomic_path(stored, unguarded=True) as partial, partial.open("wb") as file:
         np.savez(
             file,
             spans=table.spans,

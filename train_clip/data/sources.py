@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesstext.errors import ShardError
-from lesstext.shards.specs import ShardSource, expand_specs, refuse_output_in_input
+from lesstext.shards.specs import ShardSource, expand_specs, input_places
+from lesstext.storage.guard import claim_folder, refuse_overlap
 from train_clip.config import TrainConfig
 from train_clip.data.index import ShardTable, default_cache, open_shard
 from train_clip.data.source_plan import SourcePlan, write_plan
@@ -77,7 +78,8 @@ def prepare_data(config: TrainConfig, out: Path) -> RunData:
     cache = Path(config.cache) if config.cache else default_cache()
     for source, shards in zip(config.sources, expanded, strict=True):
         for written in (out, cache):
-            refuse_output_in_input(written, [source.data], shards)
+            refuse_overlap(written, input_places([source.data], shards))
+    claim_folder(out, "run")
     for source, shards, folder in zip(
         config.sources, expanded, plan_folders(config, out), strict=True
     ):

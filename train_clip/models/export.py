@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lesstext.storage.files import atomic_path, write_text
+from lesstext.storage.guard import claim_folder
 from train_clip.config import TrainConfig
 from train_clip.errors import CheckpointError
 from train_clip.models.build import (
@@ -29,7 +30,7 @@ def export_folder(bundle: ModelBundle, weights: dict[str, Any], folder: Path) ->
     """Write `open_clip_config.json` and safetensors: `create_model("local-dir:FOLDER")`."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, "model")
     tensors = {name: _plain(value) for name, value in weights.items()}
     with atomic_path(folder / SAFE_WEIGHTS) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})

@@ -29,7 +29,7 @@ def test_filter_does_the_whole_job(shards: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "30 read = 9 kept + 21 dropped + 0 failed" in done.stdout
     assert sorted(p.name for p in out.iterdir()) == [
-        "report.html", "scores", "selection.parquet", "shards",
+        ".lesstext.json", "report.html", "scores", "selection.parquet", "shards",
     ]  # fmt: skip
     assert len(list(out.glob("shards/**/*.tar"))) == 3
     again = lesstext("filter", shards, "--out", out, "--max-text-area", 0.05, "--detector", "fake")

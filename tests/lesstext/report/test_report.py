@@ -245,7 +245,7 @@ def test_reads_remote_shards_in_place(tmp_path: Path, write: Write) -> None:
 
 def test_names_damaged_and_unscored_shards(tmp_path: Path, write: Write) -> None:
     damaged = scored_shard(tmp_path, "a/00000", spread(1, 1), problems=["truncated inside x.jpg"])
-    never_scored = ShardSource("b/00001", str(tmp_path / "absent.tar"))
+    never_scored = ShardSource("b/00001", str(tmp_path / "in" / "absent.tar"))
     words = _words(write([damaged, never_scored]))
     assert "a/00000truncated inside x.jpg" in words
     assert "1 of the given shards have none" in words

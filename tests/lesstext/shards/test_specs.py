@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lesstext.errors import ShardError, UsageError
-from lesstext.shards.specs import ShardSource, expand_specs, local_copy, refuse_output_in_input
+from lesstext.shards.specs import ShardSource, expand_specs, input_places, local_copy
+from lesstext.storage.guard import refuse_overlap
 
 
 @pytest.fixture
@@ -111,13 +112,13 @@ def test_output_inside_an_input_folder_is_refused(folder: Path, spec: str) -> No
     specs = [f"{folder}/{spec}"]
     sources = expand_specs(specs)
     for out in (folder / "part", folder / "part" / "scores"):
-        with pytest.raises(UsageError, match="inside the input folder"):
-            refuse_output_in_input(out, specs, sources)
+        with pytest.raises(UsageError, match=r"is an input|inside the input folder"):
+            refuse_overlap(out, input_places(specs, sources))
 
 
 def test_output_beside_the_inputs_is_not_refused(folder: Path) -> None:
     for specs in ([f"{folder}/part"], [f"{folder}/part/*.tar"]):
-        refuse_output_in_input(folder / "part-scores", specs, expand_specs(specs))
+        refuse_overlap(folder / "part-scores", input_places(specs, expand_specs(specs)))
     whole = [str(folder)]  # its shards may lie below, what is written into it would be read again
     with pytest.raises(UsageError, match="inside the input folder"):
-        refuse_output_in_input(folder / "part-scores", whole, expand_specs(whole))
+        refuse_overlap(folder / "part-scores", input_places(whole, expand_specs(whole)))

@@ -92,11 +92,11 @@ def test_a_remote_folder_does_what_a_local_one_does(folder: str) -> None:
 
 def test_an_upload_that_breaks_off_leaves_the_old_file(folder: str) -> None:
     target = location(folder) / "x"
-    write_text(target, "old")
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as partial:
+    write_text(target, "old", "note")
+    with pytest.raises(RuntimeError, match="half way"), atomic_path(target, "note") as partial:
         partial.write_text("new")
         raise RuntimeError("half way")
-    assert [p.name for p in location(folder).rglob("*")] == ["x"]
+    assert [p.name for p in location(folder).rglob("*")] == [".x.lesstext.json", "x"]
     assert target.read_text() == "old"
 
 
@@ -204,17 +204,17 @@ def test_local_workers_fetch_ahead_and_lose_nothing(
     assert files(location(f"{folder}/out")) == files(tmp_path / "calm")
 
 
-def a_third(trouble: int, kind: str = "") -> Callable[[Request], int]:
-    """That trouble for a third of the requests whose path ends with `kind`."""
-    return lambda r: trouble * (r.path.endswith(kind) and random.Random(r.number).random() < 0.33)
+def a_quarter(trouble: int, kind: str = "") -> Callable[[Request], int]:
+    """That trouble for a quarter of the requests whose path ends with `kind`."""
+    return lambda r: trouble * (r.path.endswith(kind) and random.Random(r.number).random() < 0.25)
 
 
 @pytest.mark.parametrize(
     "faults",
     [
-        Faults(status=a_third(500)),
-        Faults(status=a_third(503)),
-        Faults(cut_bytes=a_third(7, ".tar")),
+        Faults(status=a_quarter(500)),
+        Faults(status=a_quarter(503)),
+        Faults(cut_bytes=a_quarter(7, ".tar")),
         Faults(delay_s=lambda r: 0.2 if r.number % 9 == 0 else 0.0),
         Faults(status=lambda r: 503 if 10 < r.number < 16 else 0),  # failing for a while
     ],

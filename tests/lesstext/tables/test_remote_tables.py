@@ -136,7 +136,7 @@ def test_trouble_that_passes_changes_nothing(
         status=lambda r: status * (random.Random(r.number).random() < 0.3),
         cut_bytes=lambda r: 7 * (r.path.endswith(".parquet") and r.number % 4 == 1),
     )
-    there = select([remote], location(f"{remote.url}/out/s.parquet"), RULES[0])
+    there = select([remote], location(f"{remote.url}-out/s.parquet"), RULES[0])
     assert server.faults.n_injected > 3
     server.faults = Faults()
     here = select([tables], tmp_path / "s.parquet", RULES[0])

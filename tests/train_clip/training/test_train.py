@@ -18,6 +18,7 @@ import open_clip
 import pytest
 import torch
 
+from lesstext.storage.guard import claim_folder
 from tests.train_clip.conftest import make_config, write_shards
 from tests.train_clip.runs import ROOT, RUNNER, assert_same, newest, rows, weights
 from train_clip.config import TrainConfig
@@ -157,8 +158,9 @@ def test_changed_data_is_refused(shards: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_something_else_is_refused(shards: Path, tmp_path: Path) -> None:
+    claim_folder(tmp_path / "run", "run")
     folder = tmp_path / "run/checkpoints"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     (folder / "step_00000002.pt").write_bytes(b"junk")
     with pytest.raises(CheckpointError, match=r"step_00000002\.pt is not a readable checkpoint"):
         train(make_config(shards), tmp_path / "run")
