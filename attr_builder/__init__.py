@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lesstext.exports import lazily
+from lesstext import lazily
 
 if TYPE_CHECKING:
     from attr_builder.building.card import Statistics

@@ -25,21 +25,14 @@ from tests.module_graph import (
 
 MAP = ROOT / "docs" / "architecture.md"
 DOORS = {"__init__.py", "__main__.py"}  # they hand on what the rooms hold
+TEXT_DETECTION = re.compile(
+    r"text[ _-]?(area|detect|region|ratio)|detector|polygon|craft", re.IGNORECASE
+)
 MAX_CHAIN = 10
 MAX_FOLDER_MODULES = 12
 MAX_FUNCTION_LINES = 60
 MAX_MEDIAN_LINES = 8
 MAX_MODULE_LINES = 350
-
-
-def packages(**not_yet: str) -> list[object]:
-    """The packages as parameters; `not_yet` gives the reason why one of them must fail today."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(reason=not_yet[name], strict=True))
-        if name in not_yet
-        else name
-        for name in PACKAGES
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +105,17 @@ def test_rooms_import_what_the_map_says(package: str) -> None:
         if "." in module and not module.endswith("__main__"):
             here = room_of(module, on_map)
             used[here] |= {room_of(target, on_map) for target in inside} - {here}
-    unlisted = {room.name: sorted(used[room.name] - room.imports) for room in on_map}
-    assert {name: below for name, below in unlisted.items() if below} == {}
+    assert used == {room.name: set(room.imports) for room in on_map}
+
+
+@pytest.mark.parametrize("room", ["engines", "tables", "storage", "shards"])
+def test_what_runs_annotators_and_keeps_their_tables_knows_nothing_of_text_detection(
+    room: str,
+) -> None:
+    modules = sorted((ROOT / "lesstext" / room).rglob("*.py"))
+    lines = [(path, line) for path in modules for line in path.read_text("utf-8").splitlines()]
+    assert lines
+    assert [(path.name, line) for path, line in lines if TEXT_DETECTION.search(line)] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -134,10 +136,7 @@ def test_a_circle_and_a_chain_are_found() -> None:
     assert circle({**modules, "d": {"b"}}) == ["b", "c", "d", "b"]
 
 
-@pytest.mark.parametrize(
-    "package",
-    packages(lesstext="cli/app.py, export.py are too long"),
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_folders_modules_and_functions_are_small(package: str) -> None:
     folders = Counter(path.parent for path in sources(package) if path.name not in DOORS)
     assert [folder for folder, n in folders.items() if n > MAX_FOLDER_MODULES] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lesstext.exports import lazily
+from lesstext import lazily
 
 if TYPE_CHECKING:
     from train_clip.comparison.arms import ComparisonConfig, load_comparison

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lesstext.exports import lazily
+from lesstext import lazily
 
 if TYPE_CHECKING:
     from lesstext.cli.app import main

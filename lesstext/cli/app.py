@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lesstext.cli.lazy import AnnotatorGroup, made_by
-from lesstext.cli.options import AllowPipe, Engine, Force, MaxTextArea, Seed, Shards
+from lesstext.cli.options import AllowPipe, Engine, Force, Shards
 from lesstext.console import new_command, run
 
 app = new_command("lesstext", "Find and remove text-dominated images from WebDataset shards.")
@@ -35,74 +34,17 @@ def score() -> None:
     """
 
 
-@app.command(epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.005`")
-def select(
-    tables: Annotated[
-        list[str],
-        typer.Argument(
-            help="Folders or URLs of tables, one for each annotator; `NAME=FOLDER` renames one.",
-            metavar="TABLES...",
-        ),
-    ],
-    out: Annotated[str, typer.Option(help="Selection file to write (parquet).")],
-    require: Annotated[
-        list[str] | None,
-        typer.Option(help="Refuse unless every one of these shards has its tables."),
-    ] = None,
-    max_text_area: MaxTextArea = None,
-    keep_fraction: Annotated[
-        float | None,
-        typer.Option(help="Keep this share of ok samples, lowest text-area ratio first."),
-    ] = None,
-    by: Annotated[
-        str | None, typer.Option(help="With --keep-fraction: the column to go by instead.")
-    ] = None,
-    highest: Annotated[
-        bool, typer.Option("--highest", help="With --by: keep the highest, not the lowest.")
-    ] = False,
-    where: Annotated[
-        str | None,
-        typer.Option(help='SQL over columns: "text_area_ratio < 0.02 and width >= 200".'),
-    ] = None,
-    metadata: Annotated[
-        Path | None,
-        typer.Option(help="Folder of img2dataset or DataComp parquet; columns as meta.NAME."),
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(help="`random`: also write a random selection of equal size."),
-    ] = None,
-    seed: Seed = 0,
-    on_failed: Annotated[str, typer.Option(help="drop or keep samples that failed.")] = "drop",
-    npy: Annotated[
-        str | None, typer.Option(help="Also write DataComp's u8,u8 subset file here.")
-    ] = None,
-) -> None:
+@app.command(
+    cls=made_by("lesstext.cli.select:select_command"),
+    epilog="Example: `lesstext select scores/ --out keep.parquet --max-text-area 0.005`",
+)
+def select() -> None:
     """Decide by a rule which samples to keep; never looks at an image again.
 
     Tables of several annotators are joined sample by sample; a column that two of them have is
     reached as `annotator.column`. The control is written beside the selection as
     NAME.control.parquet.
     """
-    from lesstext.cli.select import SelectConfig, run_select
-
-    run_select(
-        SelectConfig(
-            tables=tables,
-            out=out,
-            require=require,
-            max_text_area=max_text_area,
-            keep_fraction=keep_fraction,
-            by=by,
-            highest=highest,
-            where=where,
-            metadata=metadata,
-            control=control,
-            seed=seed,
-            on_failed=on_failed,
-            npy=npy,
-        )
-    )
 
 
 @app.command(epilog="Example: `lesstext export laion/ --selection keep.parquet --out clean/`")

@@ -31,8 +31,3 @@ Slice = Annotated[
 ]
 AllowPipe = Annotated[bool, typer.Option("--allow-pipe", help="Allow pipe:COMMAND inputs.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every failed sample.")]
-MaxTextArea = Annotated[
-    float | None,
-    typer.Option(help="Keep images whose text-area ratio, in 0 to 1, is at most this."),
-]
-Seed = Annotated[int, typer.Option(help="Breaks ties of equal ratios, and draws the control.")]

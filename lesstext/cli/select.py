@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from lesstext.cli.terminal import print_selection
 from lesstext.console import say
+from lesstext.dataclass_options import Flag, build, with_options
 from lesstext.errors import UsageError
 from lesstext.policies import text_area
 from lesstext.shards.specs import expand_specs
@@ -25,17 +29,29 @@ class SelectConfig:
 
     tables: Sequence[str]
     out: str
-    require: Sequence[str] | None = None
-    max_text_area: float | None = None
-    keep_fraction: float | None = None
-    by: str | None = None
-    highest: bool = False
-    where: str | None = None
-    metadata: Path | None = None
-    control: str | None = None
-    seed: int = 0
-    on_failed: str = "drop"
-    npy: str | None = None
+    require: Annotated[
+        list[str] | None, Flag("Refuse unless every one of these shards has its tables.")
+    ] = None
+    max_text_area: Annotated[
+        float | None, Flag("Keep images whose text-area ratio, in 0 to 1, is at most this.")
+    ] = None
+    keep_fraction: Annotated[
+        float | None, Flag("Keep this share of ok samples, lowest text-area ratio first.")
+    ] = None
+    by: Annotated[str | None, Flag("With --keep-fraction: the column to go by instead.")] = None
+    highest: Annotated[bool, Flag("With --by: keep the highest, not the lowest.")] = False
+    where: Annotated[
+        str | None, Flag('SQL over columns: "text_area_ratio < 0.02 and width >= 200".')
+    ] = None
+    metadata: Annotated[
+        Path | None, Flag("Folder of img2dataset or DataComp parquet; columns as meta.NAME.")
+    ] = None
+    control: Annotated[
+        str | None, Flag("`random`: also write a random selection of equal size.")
+    ] = None
+    seed: Annotated[int, Flag("Breaks ties of equal ratios, and draws the control.")] = 0
+    on_failed: Annotated[str, Flag("drop or keep samples that failed.")] = "drop"
+    npy: Annotated[str | None, Flag("Also write DataComp's u8,u8 subset file here.")] = None
 
     def __post_init__(self) -> None:
         if self.on_failed not in ("drop", "keep"):
@@ -65,6 +81,25 @@ class SelectConfig:
             seed=self.seed,
             keep_failed=keep_failed,
         )
+
+
+def select_command() -> Callable[..., None]:
+    """The command with the flags of the rule and of what is written beside the selection."""
+    return with_options(SelectConfig, leave_out=("tables", "out"))(_select)
+
+
+def _select(
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders or URLs of tables, one for each annotator; `NAME=FOLDER` renames one.",
+            metavar="TABLES...",
+        ),
+    ],
+    out: Annotated[str, typer.Option(help="Selection file to write (parquet).")],
+    **values: Any,
+) -> None:
+    run_select(build(SelectConfig, values, tables=tables, out=out))
 
 
 def run_select(config: SelectConfig) -> None:
