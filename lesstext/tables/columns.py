@@ -11,6 +11,7 @@ from lesstext.errors import UsageError
 BASE = ("key", "uid", "status", "error")
 PLACE = ("shard", "row_number")
 METADATA = "meta"
+TAKEN = ("file_index", "file_row_number")  # what DuckDB says of where a row comes from
 DUPLICATE = "duplicate_key"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesstext.errors import UsageError
-from lesstext.tables.columns import METADATA, first_line, parquet_list, quoted
+from lesstext.tables.columns import METADATA, TAKEN, first_line, parquet_list, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,6 +87,8 @@ def open_metadata(folder: Path) -> Metadata:
             found = connection.execute(f"DESCRIBE SELECT * FROM {_reader(paths)}").fetchall()
     except duckdb.Error as error:
         raise UsageError(f"--metadata {folder}: {first_line(error)}") from error
+    if {row[0] for row in found} & {*TAKEN}:
+        raise UsageError(f"--metadata {folder}: no column can be named {' or '.join(TAKEN)}")
     return Metadata(root, paths, {row[0]: row[1] for row in found})
 
 

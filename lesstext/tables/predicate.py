@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from lesstext.errors import UsageError
@@ -28,6 +29,8 @@ _OPERATORS = frozenset(
     {"+", "-", "*", "/", "//", "%", "**", "^", "||", "~~", "!~~", "~~*", "!~~*"}
     | {"like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape"}
 )
+_MAX_DEPTH = 200  # DuckDB's parser takes time and memory with the square of it
+_SHOWN_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,23 @@ def parse_predicate(expression: str, columns: Columns) -> Predicate:
     """
     try:
         return _parse(expression, columns)
+    except RecursionError as error:
+        raise UsageError(f"{label(expression)}: too deeply nested") from error
     except UsageError as error:
-        raise UsageError(f"--where {expression!r}: {error}") from error
+        raise UsageError(f"{label(expression)}: {error}") from error
+
+
+def label(expression: str) -> str:
+    """How messages name an expression; long ones are cut."""
+    cut = expression if len(expression) <= _SHOWN_CHARS else f"{expression[:_SHOWN_CHARS]}…"
+    return f"--where {cut!r}"
 
 
 def _parse(expression: str, columns: Columns) -> Predicate:
     if "\0" in expression:
         raise UsageError("holds a NUL character")
+    if _depth(expression) > _MAX_DEPTH:
+        raise UsageError(f"more than {_MAX_DEPTH} parentheses inside one another")
     tree = _syntax_tree(expression)
     used: set[str] = set()
     for node in _nodes(tree["statements"][0]["node"]["select_list"]):
@@ -71,6 +84,12 @@ def _parse(expression: str, columns: Columns) -> Predicate:
             node["column_names"] = [column]
             used.add(column)
     return Predicate(expression, _as_sql(tree), frozenset(used))
+
+
+def _depth(expression: str) -> int:
+    """How many parentheses are open at most; those inside of texts count, too."""
+    steps = ((char == "(") - (char == ")") for char in expression)
+    return max(accumulate(steps), default=0)
 
 
 def _is_allowed(function: str) -> bool:

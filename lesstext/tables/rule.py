@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesstext.errors import TableError, UsageError
 from lesstext.tables.columns import DUPLICATE, Columns, first_line, quoted
-from lesstext.tables.predicate import Predicate, parse_predicate
+from lesstext.tables.predicate import Predicate, label, parse_predicate
 
 if TYPE_CHECKING:
     from lesstext.tables.view import TableView
@@ -102,13 +102,13 @@ class BoundRule:
         except duckdb.Error as error:
             if self.predicate is None:
                 raise TableError(f"the tables cannot be read: {first_line(error)}") from error
-            raise UsageError(f"--where {self.predicate.text!r}: {first_line(error)}") from error
+            raise UsageError(f"{label(self.predicate.text)}: {first_line(error)}") from error
 
     def _where(self, view: TableView, predicate: Predicate) -> str:
         with self.explained():
             kind = view.rows(f"DESCRIBE SELECT {predicate.sql} FROM s")[0][1]
         if kind != "BOOLEAN":
-            raise UsageError(f"--where {predicate.text!r} is {kind}, neither true nor false")
+            raise UsageError(f"{label(predicate.text)} is {kind}, neither true nor false")
         return predicate.sql
 
     def _fraction(self, view: TableView, n_ok: int) -> tuple[str, float | None]:

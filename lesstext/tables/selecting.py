@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lesstext.errors import UsageError
 from lesstext.storage.files import atomic_path
@@ -25,6 +26,9 @@ from lesstext.tables.rule import BoundRule, Keep, Rule, bind, lowest_hashes
 from lesstext.tables.selection import Counts, Selection
 from lesstext.tables.together import check_names, check_together
 from lesstext.tables.view import TableView, open_view
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def select(
@@ -94,13 +98,16 @@ class _Selecting:
         query = f"""SELECT shard, key, status <> 'ok' AS has_failed FROM s WHERE {keep.all}
             ORDER BY nr, row_number"""
         n_kept = n_failed = 0
+        digest = _RowsDigest()
         with atomic_path(out, "selection") as partial, pq.ParquetWriter(partial, schema) as writer:
             for batch in self.view.batches(query):
-                rows = pa.Table.from_batches([batch])
+                rows = pa.Table.from_batches([batch]).select(["shard", "key"]).cast(schema)
                 n_kept += rows.num_rows
-                n_failed += pc.sum(rows.column("has_failed")).as_py() or 0
-                writer.write_table(rows.select(["shard", "key"]).cast(schema))
-            selection = self._describe(out, kind, keep, self._counts(n_kept, n_failed))
+                n_failed += pc.sum(batch.column("has_failed")).as_py() or 0
+                digest.update(rows)
+                writer.write_table(rows)
+            counts = self._counts(n_kept, n_failed)
+            selection = self._describe(out, kind, keep, counts, digest.hexdigest())
             writer.add_key_value_metadata(selection.as_metadata())
         return selection
 
@@ -113,7 +120,9 @@ class _Selecting:
             failed_but_kept=n_failed,
         )
 
-    def _describe(self, out: Location, kind: str, keep: Keep, counts: Counts) -> Selection:
+    def _describe(
+        self, out: Location, kind: str, keep: Keep, counts: Counts, rows_digest: str
+    ) -> Selection:
         folders, metadata = self.view.folders, self.view.metadata
         return Selection(
             path=out,
@@ -123,10 +132,33 @@ class _Selecting:
             counts=counts,
             annotators={folder.name: folder.annotator for folder in folders},
             tables_digest=_digest(folders),
+            rows_digest=rows_digest,
             fingerprints={footer.shard: footer.fingerprint for footer in folders[0].footers},
             metadata=None if metadata is None else str(metadata.folder),
             joined=self.joined,
         )
+
+
+class _RowsDigest:
+    """BLAKE2 of shards and keys, whatever the batches that they come in."""
+
+    def __init__(self) -> None:
+        parts = ("shard lengths", "shard", "key lengths", "key")
+        self._parts = {part: hashlib.blake2b(digest_size=16) for part in parts}
+
+    def update(self, rows: pa.Table) -> None:
+        import numpy as np
+
+        for name in ("shard", "key"):
+            for texts in rows.column(name).chunks:
+                _, offsets, data = texts.buffers()
+                ends = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
+                self._parts[f"{name} lengths"].update(np.diff(ends).tobytes())
+                self._parts[name].update(memoryview(data or b"")[ends[0] : ends[-1]])
+
+    def hexdigest(self) -> str:
+        whole = b"".join(part.digest() for part in self._parts.values())
+        return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
 def _sources(

@@ -43,7 +43,7 @@ class Selection:
     """A selection file: its rule, counts, and the fingerprints of the shards it speaks of.
 
     `annotators` are the ids of those whose tables were read, by name; `tables_digest` recognises
-    the tables; `metadata` is the folder that was joined to them, if any.
+    the tables and `rows_digest` the rows kept; `metadata` is the folder that was joined, if any.
     """
 
     path: Location
@@ -53,14 +53,16 @@ class Selection:
     counts: Counts
     annotators: dict[str, str]
     tables_digest: str
+    rows_digest: str
     fingerprints: dict[str, Fingerprint]
     metadata: str | None = None
     joined: JoinCounts | None = None
 
     @property
     def id(self) -> str:
-        """Recognises the selection by what it was made from."""
-        text = json.dumps([self.kind, self.rule, self.tables_digest], sort_keys=True)
+        """Recognises the selection by what it was made from, and by what it keeps."""
+        made_from = [self.kind, self.rule, self.tables_digest, self.rows_digest]
+        text = json.dumps(made_from, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def as_metadata(self) -> dict[bytes, bytes]:

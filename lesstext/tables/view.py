@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from lesstext.errors import TableError
 from lesstext.storage.scratch import scratch_folder
-from lesstext.tables.columns import BASE, DUPLICATE, METADATA, literal, parquet_list, quoted
+from lesstext.tables.columns import (
+    BASE,
+    DUPLICATE,
+    METADATA,
+    TAKEN,
+    literal,
+    parquet_list,
+    quoted,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -154,11 +162,15 @@ def open_view(
     for folder in folders:
         if not set(folder.columns) >= NEEDED:
             raise TableError(f"{folder.source.folder}: the tables have no columns key and status")
+        if {*folder.columns} & {*TAKEN}:
+            where = folder.source.folder
+            raise TableError(f"{where}: no column can be named {' or '.join(TAKEN)}")
         own = {name for name in folder.columns if f"{folder.name}.{name}" in used}
         folder.fetch(own | NEEDED | (set(BASE) & set(used) & set(folder.columns)))
     with scratch_folder() as spill, duckdb.connect() as connection:
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
         connection.execute("SET parquet_metadata_cache = true")  # every query opens all files
+        connection.execute("SET autoinstall_known_extensions = false")
         # It takes a column for free of NaN when the largest value in its statistics is finite.
         connection.execute("SET disabled_optimizers = 'statistics_propagation'")
         yield TableView(connection, folders, used, metadata)

@@ -118,6 +118,15 @@ def test_tables_of_two_annotators_or_of_no_annotator_are_refused(tmp_path: Path)
         select([folder], tmp_path / "s.parquet", text_area.at_most(0.5))
 
 
+def test_columns_that_duckdb_has_words_for_are_refused(tmp_path: Path) -> None:
+    made_table(tmp_path / "t", "x", [{"key": "a", "file_index": 7}], name="words")
+    with pytest.raises(TableError, match="no column can be named file_index or file_row_number"):
+        select([tmp_path / "t"], tmp_path / "s.parquet", Rule(where="true"))
+    folder = with_table(tmp_path / "good", area(0.5))
+    with pytest.raises(UsageError, match=f"--metadata {tmp_path / 't'}: no column can be named"):
+        select([folder], tmp_path / "s.parquet", Rule(where="true"), metadata=tmp_path / "t")
+
+
 @pytest.mark.usefixtures("read")
 @pytest.mark.parametrize("rule", RULES)
 def test_tables_without_rows_work(tmp_path: Path, rule: Rule) -> None:

@@ -13,7 +13,7 @@ import pytest
 from lesstext.errors import TableError, UsageError
 from lesstext.policies import text_area
 from lesstext.tables.rule import Rule
-from lesstext.tables.selecting import select
+from lesstext.tables.selecting import _RowsDigest, select
 from lesstext.tables.selection import Counts, Selection, read_keys, read_selection
 from tests.lesstext.builders import ratio_samples, sample, write_tar
 from tests.lesstext.conftest import Score
@@ -196,3 +196,37 @@ def test_thousands_of_rows_keep_tar_order(tmp_path: Path, score: Score) -> None:
     rule = text_area.at_most(0, keep_failed=True)
     selection = select([tmp_path / "scores"], tmp_path / "s.parquet", rule)
     assert pairs(selection) == [(s, f"{i:06d}") for s in ("x", "y") for i in range(3000)]
+
+
+def test_a_selection_is_another_when_it_keeps_other_samples(tables: Path, tmp_path: Path) -> None:
+    """The rule and the tables may be the same, and the metadata may not."""
+    (tmp_path / "meta").mkdir()
+    rule = Rule(keep_fraction=0.1, by="meta.clip", highest=True)
+    ids: list[str] = []
+    for better in ("c0000", "c0001", "c0000"):
+        metadata = pa.table({"key": ["c0000", "c0001"], "clip": [0.5, float(better == "c0001")]})
+        pq.write_table(metadata, tmp_path / "meta/c.parquet")
+        out = tmp_path / f"{len(ids)}.parquet"
+        selection = select(
+            [tables], out, Rule(where="meta.clip >= 0.5"), metadata=tmp_path / "meta"
+        )
+        assert [key for _, key in pairs(selection)][-1] == better
+        ids.append(selection.id)
+    assert ids[0] == ids[2] != ids[1]
+    by_clip = select([tables], tmp_path / "s.parquet", rule, metadata=tmp_path / "meta")
+    assert pairs(by_clip) == [("c", "c0000"), ("c", "c0001")]
+
+
+def test_the_digest_of_rows_does_not_depend_on_batches() -> None:
+    rows = pa.table({"shard": ["a", "a", "b", "b"], "key": ["1", "23", "", "ü"]})
+
+    def digest(*parts: pa.Table) -> str:
+        found = _RowsDigest()
+        for part in parts:
+            found.update(part)
+        return found.hexdigest()
+
+    whole = digest(rows)
+    assert digest(rows.slice(0, 1), rows.slice(1, 0), rows.slice(1, 3)) == whole
+    other = pa.table({"shard": ["a", "a", "b", "b"], "key": ["12", "3", "", "ü"]})
+    assert digest(other) != whole and digest(rows.slice(0, 3)) != whole
