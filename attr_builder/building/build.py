@@ -15,11 +15,13 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from attr_builder.building.card import Statistics, write_card
 from attr_builder.building.manifest import PARQUET_NAME, Row, placement_fields, write_manifest
+from attr_builder.building.names import output_stems
 from attr_builder.building.stored import CLASSES_NAME, MAP_NAME, RECIPE_NAME
 from attr_builder.building.writers import Format, Writer, open_writer, write_benchmark_files
 from attr_builder.drawing.attacks import check_enough_classes
@@ -65,6 +67,16 @@ class Build:
         """The source indices of one chunk."""
         start = chunk * self.chunk_size
         return range(start, min(start + self.chunk_size, len(self.source)))
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """Where each image's twins lie below their variant, but for the number of the attack."""
+        return output_stems(self.source.keys, self.source.labels, self.source.classes.wnids)
+
+    def output_name(self, index: int, attack_no: int) -> str:
+        """Where a twin lies below its variant, without suffix: `WNID/STEM`; unique per twin."""
+        several = self.painter.recipe.attacks_per_image > 1
+        return f"{self.stems[index]}__a{attack_no}" if several else self.stems[index]
 
     def part(self, chunk: int) -> Path:
         """Where a chunk's part of the manifest lies until the build is complete."""
@@ -169,7 +181,7 @@ def _make_twin(
     render = build.painter.recipe.render
     painted, placement = build.painter.paint(image, twin, key, in_place=in_place)
     data = encode_image(painted, render)
-    name = build.painter.output_name(key, label, twin.attack_no)
+    name = build.output_name(index, twin.attack_no)
     stored = [writer.add(twin.variant, name, label, data, render.suffix) for writer in writers]
     return {
         "status": "ok",

@@ -62,13 +62,6 @@ class Painter:
         font = resolve_font(render.font)
         return draw_text(image, twin.text, font, render, draw, in_place=in_place)
 
-    def output_name(self, key: str, label: int, attack_no: int) -> str:
-        """Where a twin lies below its variant, without suffix: `WNID/STEM`; unique per twin."""
-        wnid = self.classes.wnids[label]
-        stem = key.removeprefix(f"{wnid}/").replace("/", "__")
-        several = self.recipe.attacks_per_image > 1
-        return f"{wnid}/{stem}__a{attack_no}" if several else f"{wnid}/{stem}"
-
     def _control_text(self, control: Variant, attack: str, label: int, key: str) -> str | None:
         if control == "none":
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from attr_builder.errors import SourceError
 
+# No `..` and nothing hidden; no `:`, which stands between a file and a key in a manifest.
+_FOLDER = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,199}")
 DATA = files("attr_builder") / "data"
 
 
@@ -82,7 +85,7 @@ def _parse(text: str, origin: str) -> ClassList:
     for number, row in enumerate(rows):
         wnid, name = (row["wnid"] or "").strip(), (row["name"] or "").strip()
         label = _label(row.get("label"), number, origin)
-        if not wnid or not name or label in found or "/" in wnid:
+        if not wnid or not name or label in found or not _FOLDER.fullmatch(wnid):
             raise SourceError(
                 f"class list {origin}, line {number + 2}: needs its own label, a wnid that can be "
                 f"a folder name, and a name; found label {label}, wnid {wnid!r}, name {name!r}"

@@ -20,15 +20,13 @@ from attr_builder.building.manifest import Row, read_manifest
 from attr_builder.building.stored import load_painter
 from attr_builder.building.verify import verify_set
 from attr_builder.building.writers import FORMATS
-from attr_builder.drawing.attacks import random_map
-from attr_builder.drawing.painter import Painter
 from attr_builder.drawing.presets import RenderOptions, make_recipe
 from attr_builder.drawing.render import encode_image, load_image
 from attr_builder.drawing.transform import AttrTransform
 from attr_builder.errors import SetError, UsageError
 from attr_builder.labelled_images.classes import imagenet_classes
 from attr_builder.labelled_images.sources import open_source
-from tests.attr_builder.conftest import LABELS, MakeBuild, photo, write_image_folder
+from tests.attr_builder.conftest import MakeBuild, photo, write_image_folder
 
 ALL = ("none", "correct", "nonsense")
 WNIDS = imagenet_classes().wnids
@@ -329,8 +327,7 @@ def test_contact_sheet_shows_failures_first(make_build: MakeBuild, tmp_path: Pat
     assert 'src="http' not in page and 'id="contrast-min"' in page
 
 
-def test_painter_names_are_unique_and_sorted_by_class() -> None:
-    recipe = make_recipe("visible", {"strategy": "random", "attacks_per_image": 2})
-    plan = Painter(recipe, imagenet_classes(), random_map())
-    names = [plan.output_name(f"{WNIDS[LABELS[0]]}/a/b", LABELS[0], no) for no in (0, 1)]
-    assert names == [f"{WNIDS[0]}/a__b__a0", f"{WNIDS[0]}/a__b__a1"]
+def test_names_of_several_attacks_are_unique_and_sorted_by_class(make_build: MakeBuild) -> None:
+    plan = make_build(make_recipe("visible", {"strategy": "random", "attacks_per_image": 2}))
+    names = [plan.output_name(0, no) for no in (0, 1)]
+    assert names == [f"{WNIDS[0]}/{WNIDS[0]}_0__a0", f"{WNIDS[0]}/{WNIDS[0]}_0__a1"]
