@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,27 @@ _PART_SUFFIX = ".part"
 _METADATA_KEY = b"lesstext_part"
 _ROWS_PER_PART = 128
 _ROWS_PER_REMOTE_PART = 1024
+
+
+def remove_parts_of(tables: Collection[Location], out: Location) -> None:
+    """Remove what a process left that was killed between writing one of these tables and tidying.
+
+    Looks below `out` once, however many tables there are.
+    """
+    stems = {table.with_name(f".{table.name.rpartition('.')[0]}{PARTS_SUFFIX}") for table in tables}
+    if not stems:
+        return
+    files: list[Location] = list(out.rglob(f"*{_PART_SUFFIX}"))
+    for file in files:
+        if file.parent in stems:
+            file.unlink(missing_ok=True)
+            _remove_if_empty(file.parent)
+
+
+def _remove_if_empty(folder: Location) -> None:
+    if isinstance(folder, Path):
+        with suppress(OSError):  # another process may be writing there
+            os.rmdir(folder)
 
 
 class Parts:
@@ -92,9 +113,7 @@ class Parts:
             return  # nothing is there, and asking would cost a request for each shard
         for file in self._folder.rglob(f"*{_PART_SUFFIX}"):
             file.unlink(missing_ok=True)
-        if isinstance(self._folder, Path):
-            with suppress(OSError):  # another process may be writing there
-                os.rmdir(self._folder)
+        _remove_if_empty(self._folder)
 
     def _find(self, keys: Sequence[str]) -> None:
         found_files: list[Location] = list(self._folder.rglob(f"*{_PART_SUFFIX}"))

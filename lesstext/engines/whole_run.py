@@ -15,6 +15,7 @@ from lesstext.annotators.base import Annotator, Placement
 from lesstext.dataclass_options import Flag
 from lesstext.engines import ENGINES, find_workers
 from lesstext.engines.inputs import check_inputs
+from lesstext.engines.parts import remove_parts_of
 from lesstext.engines.resume import done_before, refuse_other_shards
 from lesstext.engines.task import OnSamples, ShardReport, Task
 from lesstext.errors import UsageError
@@ -23,7 +24,7 @@ from lesstext.storage.claims import clean_up, holder_of
 from lesstext.storage.files import ensure_writable, write_text
 from lesstext.storage.guard import claim_folder, refuse_overlap
 from lesstext.storage.paths import Location, RemotePath, in_parallel
-from lesstext.tables.table import TABLE_SUFFIX
+from lesstext.tables.table import TABLE_SUFFIX, table_path
 
 if TYPE_CHECKING:
     from lesstext.engines.base import Engine
@@ -174,6 +175,8 @@ def execute(
     ensure_writable(config.out)
     claim_folder(config.out, "tables")
     clean_up(config.out)
+    done = {report.shard for report in plan.done}
+    remove_parts_of([table_path(config.out, shard) for shard in done], config.out)
     write_text(config.out / SETTINGS_FILE, config.as_json())
     summary = RunSummary(list(plan.done))
     try:
