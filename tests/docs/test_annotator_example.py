@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lesstext.shards.tar_reading import index_shard, read_member
+from lesstext.storage.guard import MARKER
 from tests.lesstext.builders import ratio_samples, write_tar
 from tests.lesstext.engines.test_faults import command, kill_after
 from tests.module_graph import ROOT
@@ -144,4 +145,5 @@ def test_kill_9_and_again_is_the_same(
     assert sum(kill_after(rng.uniform(0.4, 1.4), arguments) for _ in range(5))
     subprocess.run(arguments, check=True, capture_output=True)
     assert tables(tmp_path / "out") == wanted
-    assert [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
+    hidden = [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert hidden == [MARKER]
