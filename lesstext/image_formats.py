@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Literal
 
 from lesstext.errors import ImageError
@@ -65,7 +65,9 @@ _MAX_BYTES_PER_PIXEL = 8
 _MAX_OVERHEAD_BYTES = 64 << 20
 _MAX_JPEG_SCANS = 500
 _MAX_PIECES = 10_000
-_JPEG_SCAN = b"\xff\xda"
+_SCAN, _END = 0xDA, 0xD9
+_SEQUENTIAL = (0xC0, 0xC1)
+_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7\x01])", re.DOTALL)
 
 
@@ -115,23 +117,37 @@ def refuse_large_file(n_bytes: int, max_pixels: int) -> None:
 def check_cost(data: bytes, name: ImageFormat, max_pixels: int) -> None:
     """Raise ImageError for a file whose decoding would cost far more than its pixels are worth."""
     refuse_large_file(len(data), max_pixels)
-    _refuse_many_pieces(data, name)
-    if name == "JPEG" and data.count(_JPEG_SCAN) > _MAX_JPEG_SCANS:
-        n_scans = sum(marker == _JPEG_SCAN[1] for marker in _jpeg_markers(data))
-        if n_scans > _MAX_JPEG_SCANS:
-            raise ImageError("decode_error", f"more than {_MAX_JPEG_SCANS} JPEG scans: {n_scans}")
-
-
-def _refuse_many_pieces(data: bytes, name: ImageFormat) -> None:
-    """PIL keeps every segment and chunk of metadata, at some microseconds each."""
-    pieces: Iterable[object] = ()
     if name == "JPEG":
-        pieces = takewhile(lambda marker: marker != _JPEG_SCAN[1], _jpeg_markers(data))
+        _check_jpeg(data)
     elif name == "PNG":
-        pieces = (kind for kind in _png_chunks(data) if kind != b"IDAT")
+        _refuse_many(kind for kind in _png_chunks(data) if kind != b"IDAT")
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Few segments before the pixels, and few scans of them: all are kept, or decoded in turn."""
+    segments = _jpeg_segments(data)
+    frame = 0
+    for number, (marker, at) in enumerate(segments):
+        if number == _MAX_PIECES:
+            _refuse_many(range(number + 1))
+        if marker == _SCAN:
+            break
+        frame = at if marker in _FRAMES else frame
+    else:
+        return
+    # One scan holds all components of a sequential picture; whatever follows it is not decoded.
+    is_whole = data[at + 2 : at + 3] == data[frame + 7 : frame + 8]
+    if frame and is_whole and data[frame - 1] in _SEQUENTIAL:
+        return
+    n_scans = 1 + sum(marker == _SCAN for marker, _ in segments)
+    if n_scans > _MAX_JPEG_SCANS:
+        raise ImageError("decode_error", f"more than {_MAX_JPEG_SCANS} JPEG scans: {n_scans}")
+
+
+def _refuse_many(pieces: Iterable[object]) -> None:
+    """PIL keeps every segment and chunk of metadata, at some microseconds each."""
     if any(True for _ in islice(pieces, _MAX_PIECES, None)):
-        word = "segments" if name == "JPEG" else "chunks"
-        raise ImageError("decode_error", f"more than {_MAX_PIECES} {word} of metadata")
+        raise ImageError("decode_error", f"more than {_MAX_PIECES} pieces of metadata")
 
 
 def _png_chunks(data: bytes) -> Iterator[bytes]:
@@ -142,12 +158,12 @@ def _png_chunks(data: bytes) -> Iterator[bytes]:
         at += 12 + size
 
 
-def _jpeg_markers(data: bytes) -> Iterator[int]:
-    """The markers of a JPEG up to its end, without those inside of other segments."""
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and offset (of its length) of each segment of a JPEG, those inside others left out."""
     at = 2
     while (match := _MARKER.search(data, at)) is not None:
-        marker = match[1][0]
-        yield marker
-        if marker == 0xD9 or match.end() + 2 > len(data):
+        marker, start = match[1][0], match.end()
+        yield marker, start
+        if marker == _END or start + 2 > len(data):
             return
-        at = match.end() + struct.unpack_from(">H", data, match.end())[0]
+        at = start + int.from_bytes(data[start : start + 2], "big")
