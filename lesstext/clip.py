@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import struct
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -37,17 +40,24 @@ _STORED = (_LOCAL, "hf-hub:")
 # What torch, safetensors and open_clip raise on files that hold no such weights, on configs of no
 # such model, and on devices that are not there.
 _LOAD_ERRORS = (
+    ArithmeticError,
     AssertionError,
     AttributeError,
     EOFError,
-    KeyError,
+    ImportError,
+    LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     StopIteration,
     TypeError,
     ValueError,
     pickle.UnpicklingError,
+    struct.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
 )
+_MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +144,7 @@ def load_model(
         config = open_clip.get_model_config(known)
     except (*_LOAD_ERRORS, SafetensorError) as error:
         what = name if pretrained is None else f"{name} with {pretrained!r}"
-        raise UsageError(f"{what} cannot be loaded: {str(error) or repr(error)}") from error
+        raise UsageError(f"{what} cannot be loaded: {_reason(error)}") from error
     return ClipModel(
         name=_LOCAL.rstrip(":") if known.startswith(_LOCAL) else known,
         config=config,
@@ -144,6 +154,14 @@ def load_model(
         device=device,
         precision=precision,
     )
+
+
+def _reason(error: Exception) -> str:
+    """In one line; torch's own words advise to load what it refused, running what is inside."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "the file is damaged, or holds other things than weights"
+    text = " ".join(str(error).split()) or repr(error)
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}…"
 
 
 def preprocessing(network: Any) -> Preprocess:

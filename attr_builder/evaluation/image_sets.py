@@ -150,8 +150,15 @@ def open_scam(folder: Path, table: Path) -> OpenedSet:
 
     On the clean folder the attack word is that of the attacked twin, as on a built control.
     """
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    except (csv.Error, KeyError, UnicodeDecodeError) as error:
+        raise SourceError(f"{table} cannot be read: {error!r}") from error
+    for key, row in rows.items():
+        for column in ("object", "written_word"):
+            if not row.get(column):
+                raise SourceError(f"{table}, image {key}: has no {column}")
     images = {p.stem: p.name for p in folder.iterdir() if p.suffix[1:].lower() in SUFFIXES}
     missing = sorted(set(images) - set(rows)) or sorted(set(rows) - set(images))
     if missing:
@@ -161,8 +168,11 @@ def open_scam(folder: Path, table: Path) -> OpenedSet:
 
 
 def _is_scam(table: Path) -> bool:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        return set(next(csv.reader(file), [])) >= _SCAM_COLUMNS
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            return set(next(csv.reader(file), [])) >= _SCAM_COLUMNS
+        except csv.Error:
+            return False
 
 
 def _from_pairs(kind: str, folder: Path, pairs: dict[str, tuple[str, str]]) -> OpenedSet:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from attr_builder.errors import SourceError
+from attr_builder.labelled_images.labels import as_label
 
 # No `..` and nothing hidden; no `:`, which stands between a file and a key in a manifest.
 _FOLDER = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,199}")
@@ -78,7 +79,10 @@ def write_class_list(classes: ClassList) -> str:
 
 
 def _parse(text: str, origin: str) -> ClassList:
-    rows = list(csv.DictReader(text.splitlines()))
+    try:
+        rows = list(csv.DictReader(text.splitlines()))
+    except csv.Error as error:
+        raise SourceError(f"class list {origin}: {error}") from error
     if not rows or not {"wnid", "name"} <= set(rows[0]):
         raise SourceError(f"class list {origin}: needs a header with the columns wnid,name[,label]")
     found: dict[int, tuple[str, str]] = {}
@@ -103,9 +107,9 @@ def _parse(text: str, origin: str) -> ClassList:
 def _label(text: str | None, number: int, origin: str) -> int:
     if text is None or not text.strip():
         return number
-    try:
-        return int(text)
-    except ValueError:
+    label = as_label(text.strip())
+    if label is None:
         raise SourceError(
-            f"class list {origin}, line {number + 2}: label {text!r} is not a whole number"
-        ) from None
+            f"class list {origin}, line {number + 2}: label {text[:40]!r} is not a whole number"
+        )
+    return label

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attr_builder.errors import SourceError
 from attr_builder.labelled_images.classes import ClassList
+from attr_builder.labelled_images.labels import as_label
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -40,7 +41,7 @@ def read_labels(path: Path, names: Sequence[str], classes: ClassList) -> list[in
 
 def _by_name(path: Path, lines: list[str], names: Sequence[str], classes: ClassList) -> list[int]:
     truth: dict[str, int] = {}
-    for number, row in enumerate(csv.reader(line.replace(",", " ", 1) for line in lines)):
+    for number, row in enumerate(_csv_rows(path, lines)):
         words = " ".join(row).split()
         if len(words) < 2 or words[0] == "ImageId":
             continue
@@ -54,17 +55,24 @@ def _by_name(path: Path, lines: list[str], names: Sequence[str], classes: ClassL
     return [truth[Path(name).stem] for name in names]
 
 
+def _csv_rows(path: Path, lines: list[str]) -> list[list[str]]:
+    try:
+        return list(csv.reader(line.replace(",", " ", 1) for line in lines))
+    except csv.Error as error:
+        raise SourceError(f"label file {path}: {error}") from error
+
+
 def _by_position(path: Path, lines: list[str], classes: ClassList) -> list[int]:
-    if all(line.isdigit() for line in lines):
-        numbers = [int(line) for line in lines]
-        if min(numbers) >= 1 and max(numbers) <= len(classes) == 1000:
-            order = _devkit_order(path)
-            lines = [_devkit_wnid(path, order, number) for number in numbers]
+    numbers = [number for number in map(as_label, lines) if number is not None]
+    are_all = len(numbers) == len(lines)
+    if are_all and min(numbers) >= 1 and max(numbers) <= len(classes) == 1000:
+        order = _devkit_order(path)
+        lines = [_devkit_wnid(path, order, number) for number in numbers]
     return [_label(path, i + 1, line, classes) for i, line in enumerate(lines)]
 
 
 def _label(path: Path, line: int, word: str, classes: ClassList) -> int:
-    label = classes.label_of(word) if not word.isdigit() else int(word)
+    label = classes.label_of(word) if as_label(word) is None else as_label(word)
     if label is None or not 0 <= label < len(classes):
         raise SourceError(
             f"label file {path}, line {line}: {word!r} is no class of the class list "
@@ -93,10 +101,15 @@ def _devkit_order(path: Path) -> dict[int, str]:
 
 
 def _read_map(path: Path) -> dict[int, str]:
-    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if any(len(row) < 2 or not _WNID.fullmatch(row[0]) or not row[1].isdigit() for row in rows):
-        raise SourceError(f"{path}: expected lines like `n02119789 1 kit_fox`")
-    return {int(row[1]): row[0] for row in rows}
+    try:
+        rows = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    found = {as_label(row[1]): row[0] for row in rows if len(row) >= 2 and _WNID.fullmatch(row[0])}
+    numbered = {number: wnid for number, wnid in found.items() if number is not None}
+    if len(numbered) < len(rows):
+        raise SourceError(f"{path}: expected lines like `n02119789 1 kit_fox`, each number once")
+    return numbered
 
 
 def _read_meta(path: Path) -> dict[int, str]:

@@ -8,7 +8,6 @@ be pickled into worker processes.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,8 @@ from urllib.parse import unquote
 from attr_builder.errors import RowError, SourceError
 from attr_builder.labelled_images.classes import ClassList, imagenet_classes, load_class_list
 from attr_builder.labelled_images.groundtruth import read_labels
+from attr_builder.labelled_images.labels import as_label
+from attr_builder.labelled_images.parquet import declared_names, one_line, read_group
 from lesstext.shards.specs import expand_specs
 from lesstext.shards.tar_reading import IMAGE_SUFFIXES, SampleEntry, index_shard, read_member
 from lesstext.storage.files import read_file
@@ -125,10 +126,14 @@ class ParquetSource(Source):
 
     def read(self, index: int) -> bytes:
         import pyarrow.parquet as pq
+        from pyarrow import ArrowException
 
         file, group, row = self._rows[index]
         if self._cached is None or self._cached[0] != (file, group):
-            table = pq.ParquetFile(self._files[file]).read_row_group(group, columns=["image"])
+            try:
+                table = pq.ParquetFile(self._files[file]).read_row_group(group, columns=["image"])
+            except (OSError, ArrowException) as error:
+                raise RowError("unreadable", f"cannot be read: {one_line(error)}") from error
             self._cached = ((file, group), table.column("image"))
         value = self._cached[1][row].as_py()
         data = value.get("bytes") if isinstance(value, dict) else value
@@ -153,13 +158,17 @@ class ParquetSource(Source):
         columns = ["label", *(["image.path"] if is_struct else [])]
         names: list[str | None] = []
         for group in range(file.metadata.num_row_groups):
-            for row, value in enumerate(file.read_row_group(group, columns=columns).to_pylist()):
-                if value["label"] is None:
-                    raise SourceError(f"{path}, row group {group}, row {row}: has no label")
+            for row, value in enumerate(read_group(path, file, group, columns)):
+                label = as_label(value["label"])
+                if label is None:
+                    raise SourceError(
+                        f"{path}, row group {group}, row {row}: "
+                        f"label is no whole number: {str(value['label'])[:40]}"
+                    )
                 position = len(names)
                 names.append((value.get("image") or {}).get("path"))
                 self.keys.append(f"{path.stem}-{position:07d}")
-                self.labels.append(int(value["label"]))
+                self.labels.append(label)
                 self.paths.append(f"{path.name}#{position}")
                 self._rows.append((number, group, row))
         return names
@@ -170,7 +179,7 @@ class ParquetSource(Source):
             raise SourceError(
                 f"{path}: lacks the column {sorted(missing)[0]!r}; it has {', '.join(schema.names)}"
             )
-        declared = _declared_names(schema.metadata or {})
+        declared = declared_names(schema.metadata or {})
         if declared is not None and len(declared) != len(self.classes):
             raise SourceError(
                 f"{path}: declares {len(declared)} classes, but the class list has "
@@ -327,16 +336,8 @@ def _refuse_other_numbering(source: Source) -> None:
 def _shard_label(file: BinaryIO, path: Path, entry: SampleEntry) -> int:
     member = entry.member("cls", "cls.txt")
     text = read_member(file, member).decode("utf-8", "replace").strip() if member else ""
-    if not text.isdigit():
-        raise SourceError(f"{path}, key {entry.key}: needs a `cls` with the label, has {text!r}")
-    return int(text)
-
-
-def _declared_names(metadata: dict[bytes, bytes]) -> list[str] | None:
-    """The class names that Hugging Face wrote into the parquet footer, if any."""
-    try:
-        info = json.loads(metadata.get(b"huggingface", b"{}"))
-        names = info["info"]["features"]["label"]["names"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return names if isinstance(names, list) else None
+    label = as_label(text)
+    if label is None:
+        held = repr(text[:40])
+        raise SourceError(f"{path}, key {entry.key}: needs a `cls` with the label, has {held}")
+    return label

@@ -168,7 +168,7 @@ def test_a_device_that_is_not_there_is_refused(tiny_model: tuple[str, str]) -> N
         load_model(*tiny_model, "cuda:99")
 
 
-@pytest.mark.parametrize("harm", ["no weights", "cut", "no JSON", "other model"])
+@pytest.mark.parametrize("harm", ["no weights", "cut", "no JSON", "other model", "0 px"])
 def test_damaged_stored_models_are_refused(
     tiny_model: tuple[str, str], tmp_path: Path, harm: str
 ) -> None:
@@ -180,13 +180,23 @@ def test_damaged_stored_models_are_refused(
         weights.write_bytes(weights.read_bytes()[:-100])
     elif harm == "no JSON":
         config.write_text("{")
+    elif harm == "0 px":
+        vision = {**TINY_MODEL["vision_cfg"], "patch_size": 0}  # type: ignore[dict-item]
+        config.write_text(json.dumps({"model_cfg": {**TINY_MODEL, "vision_cfg": vision}}))
     else:
         config.write_text(json.dumps({"model_cfg": {**TINY_MODEL, "embed_dim": 8}}))
     with pytest.raises(UsageError, match=r"local-dir.* cannot be loaded"):
         load_model(f"local-dir:{folder}")
 
 
-@pytest.mark.parametrize("contents", [b"", b"no weights", [1, 2], {}, {"state_dict": 3}])
+TAR = b"a.txt".ljust(257, b"\0") + b"ustar\0" + bytes(2000)
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"{", b"no weights", b"\x80\x02cos\nsystem\n", TAR, [1, 2], {}, {"state_dict": 3},
+     {"w": torch.zeros(3)}],
+)  # fmt: skip
 def test_files_that_are_no_checkpoint_are_refused(
     tiny_model: tuple[str, str], tmp_path: Path, contents: object
 ) -> None:
@@ -195,5 +205,6 @@ def test_files_that_are_no_checkpoint_are_refused(
         path.write_bytes(contents)
     else:
         torch.save(contents, path)
-    with pytest.raises(UsageError, match=r"weights\.pt' cannot be loaded: ."):
+    with pytest.raises(UsageError, match=r"weights\.pt' cannot be loaded: .") as caught:
         load_model(tiny_model[0], str(path))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600

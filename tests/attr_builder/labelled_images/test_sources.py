@@ -69,6 +69,40 @@ def test_parquet_rows_keep_their_names_labels_and_bytes(tmp_path: Path) -> None:
     assert source.labels == [5, 900, 7, 5, 3]
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1.0, float("nan")], "row 1: label is no whole number: nan"),
+        ([1.0, float("inf")], "row 1: label is no whole number: inf"),
+        ([1.0, 2.5], "row 1: label is no whole number: 2.5"),
+        ([True, False], "row 0: label is no whole number: True"),
+        (["1", "dog"], "row 1: label is no whole number: dog"),
+        ([1, None], "row 1: label is no whole number: None"),
+        ([1, -1], r"key img_1 \(.*\): label -1, but the class list has 1000"),
+        ([1, 2**40], "label 1099511627776, but"),
+    ],
+)
+def test_parquet_labels_that_are_none_are_refused_by_row(
+    tmp_path: Path, labels: list[object], message: str
+) -> None:
+    path = write_parquet(tmp_path / "val.parquet", [0, 0])
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "label", pa.array(labels)), path)
+    with pytest.raises(SourceError, match=message):
+        open_source(path)
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "val.parquet", [5, 900])
+    source, data = open_source(path), path.read_bytes()
+    start = len(data) - int.from_bytes(data[-8:-4], "little") - 8
+    path.write_bytes(data[:4] + bytes(start - 4) + data[start:])
+    with pytest.raises(SourceError, match=r"val\.parquet, row group 0: is damaged: "):
+        open_source(path)
+    with pytest.raises(RowError, match="cannot be read"):
+        source[0]
+
+
 def test_parquet_without_distinct_names_is_keyed_by_position(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "val.parquet", [5, 900], names=["a.jpg", "a.jpg"])
     assert open_source(path).keys == ["val-0000000", "val-0000001"]
@@ -134,6 +168,9 @@ def test_wrong_label_files_are_refused_by_name(tmp_path: Path) -> None:
         ("0\n1000\n", "line 2: '1000' is no class"),
         ("other.JPEG 3\nfile.JPEG 4\n", "not ILSVRC2012_val_00000001.JPEG"),
         ("", "is empty"),
+        ("²\n1\n", "line 1: '²' is no class"),
+        ("ILSVRC2012_val_00000001.JPEG ²\nILSVRC2012_val_00000002.JPEG 1\n", "line 1: '²' is no"),
+        ("nan\n1.5\n", "line 1: 'nan' is no class"),
     ):
         labels.write_text(text)
         with pytest.raises(SourceError, match=message):
@@ -174,6 +211,9 @@ def test_unknown_class_folder_is_refused(tmp_path: Path) -> None:
     [
         ({"a.jpg": b"x"}, "key a: needs a `cls`"),
         ({"a.jpg": b"x", "a.cls": b"dog"}, "has 'dog'"),
+        ({"a.jpg": b"x", "a.cls": "²".encode()}, "key a: .* has '²'"),
+        ({"a.jpg": b"x", "a.cls": b"9" * 5000}, "key a: .* has '9{40}'$"),
+        ({"a.jpg": b"x", "a.cls": b"1000"}, "key a .*label 1000, but"),
     ],
 )
 def test_shard_samples_without_label_are_refused(
@@ -215,6 +255,9 @@ def test_two_files_of_one_key_are_refused(tmp_path: Path) -> None:
         ("wnid,name,label\na,cat,0\nb,dog,2\n", "labels must be 0 to 1"),
         ("wnid,name\na,cat\na,dog\n", "twice"),
         ("wnid,name,label\na,cat,x\n", "not a whole number"),
+        ("wnid,name,label\na,cat,²\n", "line 2: label '²' is not a whole number"),
+        ("wnid,name,label\na,cat,nan\n", "not a whole number"),
+        ("wnid,name\na," + "x" * 200_000 + "\n", "classes.csv: field larger than"),
     ],
 )
 def test_bad_class_lists_are_refused(tmp_path: Path, text: str, message: str) -> None:
