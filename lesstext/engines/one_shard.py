@@ -196,4 +196,5 @@ def _write_stats(task: Task, footer: Footer, seconds: dict[str, float]) -> None:
         "seconds": seconds,
         "images_per_s": round(n / seconds["total"], 3) if seconds["total"] else None,
     }
-    write_text(stats_path(task.out, task.source.name), json.dumps(stats, indent=2) + "\n")
+    path = stats_path(task.out, task.source.name)
+    write_text(path, json.dumps(stats, indent=2) + "\n", durable=False)

@@ -58,14 +58,11 @@ def claim(target: Location, run: str = "") -> Iterator[Claim | None]:
     if holder is not None:
         yield holder
         return
-    released = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(path, released), daemon=True)
-    renewer.start()
+    _renewer.add(path)
     try:
         yield None
     finally:
-        released.set()
-        renewer.join()
+        _renewer.discard(path)
         if (mine := _read(path)) is not None and mine.owner == this_process():
             path.unlink(missing_ok=True)
 
@@ -218,7 +215,33 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb")
 
 
-def _renew(path: Path, released: threading.Event) -> None:
-    while not released.wait(RENEW_S):
-        with suppress(OSError):
-            os.utime(path)
+class Renewer:
+    """Renews all claims of this process from one thread: one for each would cost more than a small
+    shard does."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, path: Path) -> None:
+        with self._lock:
+            self._paths.add(path)
+            if self._thread is None or not self._thread.is_alive():  # as after a fork
+                self._thread = threading.Thread(target=self._renew, daemon=True)
+                self._thread.start()
+
+    def discard(self, path: Path) -> None:
+        with self._lock:
+            self._paths.discard(path)
+
+    def _renew(self) -> None:
+        while True:
+            time.sleep(RENEW_S)
+            with self._lock:  # a claim that is let go is not touched again
+                for path in self._paths:
+                    with suppress(OSError):
+                        os.utime(path)
+
+
+_renewer = Renewer()

@@ -66,10 +66,15 @@ def _written_whole(target: Location, durable: bool) -> Iterator[Path]:
 
 
 def write_text(
-    target: Location, text: str, kind: str | None = None, *, unguarded: bool = False
+    target: Location,
+    text: str,
+    kind: str | None = None,
+    *,
+    durable: bool = True,
+    unguarded: bool = False,
 ) -> None:
     """Write `text` as UTF-8, as `atomic_path` does."""
-    with atomic_path(target, kind, unguarded=unguarded) as partial:
+    with atomic_path(target, kind, durable=durable, unguarded=unguarded) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -204,6 +204,7 @@ def test_a_claim_is_renewed_while_it_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "RENEW_S", 0.02)
+    monkeypatch.setattr(claims, "_renewer", claims.Renewer())
     table = tmp_path / "x.parquet"
     with claim(table):
         os.utime(claim_path(table), (1, 1))
