@@ -64,8 +64,8 @@ def label(expression: str) -> str:
 
 
 def _parse(expression: str, columns: Columns) -> Predicate:
-    if "\0" in expression:
-        raise UsageError("holds a NUL character")
+    if "\0" in expression or _is_broken(expression):
+        raise UsageError("holds a character that is none")
     if _depth(expression) > _MAX_DEPTH:
         raise UsageError(f"more than {_MAX_DEPTH} parentheses inside one another")
     tree = _syntax_tree(expression)
@@ -84,6 +84,11 @@ def _parse(expression: str, columns: Columns) -> Predicate:
             node["column_names"] = [column]
             used.add(column)
     return Predicate(expression, _as_sql(tree), frozenset(used))
+
+
+def _is_broken(expression: str) -> bool:
+    """Whether it holds half of a surrogate pair, as bytes of another encoding become."""
+    return any("\ud800" <= char <= "\udfff" for char in expression)
 
 
 def _depth(expression: str) -> int:
@@ -127,7 +132,7 @@ def _ask(sql: str, parameter: str) -> str:
     import duckdb
 
     try:
-        with duckdb.connect() as connection:
+        with duckdb.connect(config={"autoload_known_extensions": False}) as connection:
             [(answer,)] = connection.execute(sql, [parameter]).fetchall()
     except duckdb.Error as error:
         raise UsageError(first_line(error)) from error

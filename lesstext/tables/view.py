@@ -170,7 +170,7 @@ def open_view(
     with scratch_folder() as spill, duckdb.connect() as connection:
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
         connection.execute("SET parquet_metadata_cache = true")  # every query opens all files
-        connection.execute("SET autoinstall_known_extensions = false")
+        connection.execute("SET autoload_known_extensions = false")  # nothing is ever downloaded
         # It takes a column for free of NaN when the largest value in its statistics is finite.
         connection.execute("SET disabled_optimizers = 'statistics_propagation'")
         yield TableView(connection, folders, used, metadata)
