@@ -51,7 +51,7 @@ class ExportConfig:
     samples_per_shard: int | None = None
     engine: str = "local"
     workers: int | None = None
-    force: bool = False
+    replace: bool = False
     allow_pipe: bool = False
 
     def __post_init__(self) -> None:
@@ -89,7 +89,6 @@ class ExportTask:
     selection: Location
     selection_id: str
     out: Location
-    force: bool = False
     run: str = ""
 
     @property
@@ -183,7 +182,6 @@ def plan_tasks(
             selection=config.selection,
             selection_id=selection.id,
             out=config.out,
-            force=config.force,
             run=run,
         )
 
@@ -194,7 +192,7 @@ def export_shard(task: ExportTask) -> ExportReport:
     Raises ShardError when an input is not the shard that was scored or cannot be read.
     """
     identity = _identity(task)
-    if not task.force and _is_done(task, identity):
+    if _is_done(task, identity):
         return ExportReport(name=task.name, n_samples=task.n_samples, was_done=True)
     if task.n_samples:
         with atomic_path(task.tar) as partial, partial.open("wb") as tar:
@@ -209,18 +207,20 @@ def export_shard(task: ExportTask) -> ExportReport:
 
 
 def _claim_output(config: ExportConfig, selection: Selection) -> None:
-    """Refuse a folder that holds shards of another selection; with `force`, clear them away."""
+    """Refuse a folder that holds shards of another selection; with `replace`, clear them away."""
     settings = {"selection": selection.id, "samples_per_shard": config.samples_per_shard}
     path = config.out / _SETTINGS_FILE
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
-        if not config.force:
+        if not config.replace:
             raise UsageError(
                 f"{config.out} holds shards of another selection or packing; "
-                "choose another --out, or --force to replace them"
+                "choose another --out, or --replace to replace them"
             )
         for stats in config.out.rglob("*_stats.json"):
             stats.with_name(stats.name.replace("_stats.json", SHARD_SUFFIX)).unlink(missing_ok=True)
             stats.unlink()
+        for sizes in config.out.rglob(_SIZES_FILE):
+            sizes.unlink()
     write_text(path, json.dumps(settings, indent=2) + "\n")
 
 

@@ -14,7 +14,9 @@ from lesstext.shards.specs import ShardSource, local_copy
 from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
-from lesstext.tables.table import read_footer, table_names, table_path
+from lesstext.storage.scratch import scratch_folder
+from lesstext.tables.checks import why_unreadable
+from lesstext.tables.table import Footer, note_mixed, read_footer, table_names, table_path
 
 _MAX_NAMES = 20
 
@@ -37,16 +39,18 @@ def verify_shards(
 ) -> Iterator[Verdict]:
     """Check each shard: tar structure, sample count, and its score table's fingerprint.
 
-    With `full` the recorded SHA-256 of the whole file is compared too; with `quick` only
-    the tables are, as in `verify_tables`.
+    With `full` the recorded SHA-256 of the whole file is compared too, and each table's rows are
+    read; with `quick` only the tables' ends are, as in `verify_tables`. Tables of one folder that
+    were made by different annotators or settings are a problem of the later ones.
     """
     if quick and tables is not None:
         yield from verify_tables(sources, tables)
         return
+    against = None if tables is None else _Tables(tables, full)
     for source in sources if tables is None else known_as(sources, table_names(tables)):
         try:
             with local_copy(source) as path:
-                yield _verify(source, path, tables, full)
+                yield _verify(source, path, against)
         except ShardError as error:
             yield Verdict(source.name, 0, [error.reason])
         except Exception as error:  # the one-shard boundary: the others are checked all the same
@@ -59,7 +63,12 @@ def verify_tables(sources: Sequence[ShardSource], tables: Location) -> list[Verd
     A remote shard is recognised by its size and, where the server tells it, its ETag.
     """
     named = known_as(sources, table_names(tables))
-    return in_parallel(lambda source: _verify_table(source, tables), named)
+    found = in_parallel(lambda source: _verify_table(source, tables), named)
+    footers = [footer for _, footer in found if footer is not None]
+    for verdict, footer in found:
+        if footer is not None:
+            verdict.problems.extend(note_mixed(footer, footers[0]))
+    return [verdict for verdict, _ in found]
 
 
 def require_tables(sources: Sequence[ShardSource], tables: Location) -> None:
@@ -83,7 +92,7 @@ def expected_samples(path: Path) -> dict[str, int]:
     return promises
 
 
-def _verify(source: ShardSource, path: Path, tables: Location | None, full: bool) -> Verdict:
+def _verify(source: ShardSource, path: Path, tables: _Tables | None) -> Verdict:
     index = index_shard(path, source.name)
     problems = [*index.problems, *_without_image(index)]
     n_samples = len(index.samples)
@@ -94,21 +103,20 @@ def _verify(source: ShardSource, path: Path, tables: Location | None, full: bool
             if count != n_samples
         ]
     if tables is not None:
-        problems += _against_table(source, path, tables, full)
+        problems += tables.problems(source, path)
     return Verdict(source.name, n_samples, problems)
 
 
-def _verify_table(source: ShardSource, tables: Location) -> Verdict:
+def _verify_table(source: ShardSource, tables: Location) -> tuple[Verdict, Footer | None]:
     table = table_path(tables, source.name)
     try:
         footer = read_footer(table)
         same = _is_same_file(source, footer.fingerprint)
     except (OSError, TableError) as error:
-        return Verdict(
-            source.name, 0, [f"has no score table {table}"] if not table.exists() else [str(error)]
-        )
+        problem = str(error) if table.exists() else f"has no score table {table}"
+        return Verdict(source.name, 0, [problem]), None
     problems = [] if same else ["is not the file that its score table was made from"]
-    return Verdict(source.name, footer.n_samples, problems)
+    return Verdict(source.name, footer.n_samples, problems), footer
 
 
 def _is_same_file(source: ShardSource, recorded: Fingerprint) -> bool:
@@ -126,16 +134,38 @@ def _without_image(index: ShardIndex) -> list[str]:
     return [f"{len(keys)} samples without an image (for example key {keys[0]})"] if keys else []
 
 
-def _against_table(source: ShardSource, path: Path, tables: Location, full: bool) -> list[str]:
-    try:
-        footer = read_footer(table_path(tables, source.name))
-    except TableError as error:
-        return [str(error)]
-    if footer.fingerprint != fingerprint(path):
-        return ["is not the file that its score table was made from"]
-    if full and footer.sha256 != sha256_of(path):
-        return ["its SHA-256 differs from the one recorded while scoring: contents changed inside"]
-    return []
+class _Tables:
+    """A folder of tables that shards are held against, one after the other."""
+
+    def __init__(self, folder: Location, full: bool) -> None:
+        self._folder = folder
+        self._full = full
+        self._first: Footer | None = None
+
+    def problems(self, source: ShardSource, path: Path) -> list[str]:
+        table = table_path(self._folder, source.name)
+        try:
+            footer = read_footer(table)
+        except TableError as error:
+            return [str(error)]
+        self._first = self._first or footer
+        found = note_mixed(footer, self._first)
+        if footer.fingerprint != fingerprint(path):
+            found.append("is not the file that its score table was made from")
+        elif self._full and footer.sha256 != sha256_of(path):
+            found.append(
+                "its SHA-256 differs from the one recorded while scoring: contents changed inside"
+            )
+        return found + (_unreadable_rows(table) if self._full else [])
+
+
+def _unreadable_rows(table: Location) -> list[str]:
+    with scratch_folder() as folder:
+        path = table if isinstance(table, Path) else folder / table.name
+        if not isinstance(table, Path):
+            table.download(path)
+        reason = why_unreadable(path)
+    return [] if reason is None else [f"its table {table} is damaged: {reason}"]
 
 
 def _json_field(path: Path, field: str) -> int | None:

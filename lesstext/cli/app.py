@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lesstext.cli.lazy import AnnotatorGroup, made_by
-from lesstext.cli.options import AllowPipe, Engine, Force, Shards
+from lesstext.cli.options import AllowPipe, Engine, Replace, Shards
 from lesstext.console import new_command, run
 
 app = new_command("lesstext", "Find and remove text-dominated images from WebDataset shards.")
@@ -57,7 +57,7 @@ def export(
     ] = None,
     engine: Engine = "local",
     workers: Annotated[int | None, typer.Option(help="Processes. [cores]")] = None,
-    force: Force = False,
+    replace: Replace = False,
     allow_pipe: AllowPipe = False,
 ) -> None:
     """Write filtered shards: the kept samples' files, byte for byte, in order."""
@@ -72,7 +72,7 @@ def export(
         samples_per_shard=samples_per_shard,
         engine=engine,
         workers=workers,
-        force=force,
+        replace=replace,
         allow_pipe=allow_pipe,
     )
     raise typer.Exit(commands.export(config))
@@ -138,7 +138,7 @@ def verify(
         bool, typer.Option("--quick", help="With --scores: only look whether tables are there.")
     ] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="With --scores: compare whole-file SHA-256.")
+        bool, typer.Option("--full", help="With --scores: compare all bytes, read all rows.")
     ] = False,
     allow_pipe: AllowPipe = False,
 ) -> None:

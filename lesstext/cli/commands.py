@@ -62,7 +62,6 @@ def filter_shards(
         out=out / "shards",
         samples_per_shard=samples_per_shard,
         engine=config.engine,
-        force=config.force,
     )
     exit_code = export(exporting, sources)
     page = out / "report.html"

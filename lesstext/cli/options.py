@@ -18,7 +18,9 @@ Engine = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1,…")]
 Threads = Annotated[int, typer.Option(help="CPU threads of the network in each process.")]
-Force = Annotated[bool, typer.Option("--force", help="Do again what is done already.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the shards of another selection.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and how long it would take.")
 ]

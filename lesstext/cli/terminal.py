@@ -84,6 +84,8 @@ def print_summary(summary: RunSummary) -> None:
     for status, n in counts.items():
         if status != "ok":
             print(f"  {status}: {n}")
+    if summary.found_nothing_usable:
+        print("not one sample was ok")
     if busy := busy_stages(summary.reports):
         print(f"busy: {busy}")
     _print_names("damaged shards (what could be read is kept)", summary.damaged)

@@ -13,7 +13,7 @@ from lesstext.shards.samples import Row
 from lesstext.shards.tar_reading import SampleEntry
 from lesstext.storage.paths import Location
 from lesstext.storage.scratch import scratch_folder
-from lesstext.tables.table import Footer, read_footer, table_digest, table_path
+from lesstext.tables.table import TABLE_SUFFIX, Footer, read_footer, table_digest, table_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,16 @@ def describe_inputs(inputs: Mapping[str, InputTable]) -> dict[str, dict[str, str
         name: {"annotator": table.footer.annotator, "digest": table.digest}
         for name, table in inputs.items()
     }
+
+
+def input_ids(folders: Mapping[str, Location]) -> dict[str, str]:
+    """The id of the annotator of each input folder, as one of its tables tells it."""
+    found: dict[str, str] = {}
+    for name, folder in sorted(folders.items()):
+        tables: list[Location] = sorted(folder.rglob(f"*{TABLE_SUFFIX}"), key=str)
+        for table in tables[:1]:  # where there is none, each shard fails by name
+            found[name] = read_footer(table).annotator
+    return found
 
 
 def _find(name: str, folder: Location, shard: str, fingerprint: Fingerprint) -> InputTable:

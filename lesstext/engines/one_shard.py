@@ -91,7 +91,7 @@ def _parts(task: Task, worker: Worker, shard: _Shard, inputs: Mapping[str, Input
     }
     keys = [entry.key for entry in shard.index.samples]
     parts = Parts(task.table, table_schema(task.annotator), identity, keys)
-    if task.force and task.window is None and task.lost is None:
+    if task.rescore and task.window is None and task.lost is None:
         parts.forget()
     return parts
 

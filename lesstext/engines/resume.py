@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lesstext.engines.inputs import describe_inputs, find_inputs
+from lesstext.engines.inputs import describe_inputs, find_inputs, input_ids
 from lesstext.engines.task import ShardReport, Task
 from lesstext.errors import LesstextError, TableError, UsageError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.storage.fetching import remote_stat
-from lesstext.tables.table import Footer, read_footer, stats_path
+from lesstext.storage.paths import Location, in_parallel
+from lesstext.tables.table import Footer, Origin, read_footer, stats_path
 
 
 def done_before(task: Task, annotator: str) -> ShardReport | None:
@@ -21,7 +22,7 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
     None also where that cannot be told (no ETag, a `pipe:`, trouble with the storage): then the
     worker finds out after fetching it.
     """
-    if task.force:
+    if task.rescore:
         return None
     try:
         if task.source.is_local:
@@ -35,7 +36,7 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
 
 def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport | None:
     """A report from the existing table if it was made from these bytes by this annotator."""
-    if task.force:
+    if task.rescore:
         return None
     try:
         footer = read_footer(task.table)
@@ -78,6 +79,42 @@ def refuse_other_shards(tasks: Sequence[Task]) -> None:
                 "the same shard name; give a folder above both, mark it as the root of each "
                 "(data/./a data/./b), or use separate outputs"
             )
+
+
+def refuse_other_origin(
+    tasks: Sequence[Task], existing: Iterable[Location], annotator: str
+) -> None:
+    """Raise UsageError where tables of another annotator, settings or inputs would be replaced,
+    or joined by ours in one folder: those of the tasks are looked at, and one of the `existing`.
+
+    What cannot be read is no table, and is made anew.
+    """
+    if not tasks:
+        return
+    first = tasks[0]
+    wanted = Origin(
+        name=first.annotator.name,
+        annotator=annotator,
+        settings=first.annotator.settings,
+        inputs=input_ids(first.inputs),
+    )
+    found = sorted(existing, key=str)
+    own = {task.table for task in tasks} & set(found)
+    looked_at = [*sorted(own, key=str), *found[:1]]
+    for table, origin in zip(looked_at, in_parallel(_origin, looked_at), strict=True):
+        differs = None if origin is None else origin.difference(wanted)
+        if differs is not None:
+            raise UsageError(
+                f"{table} was made otherwise ({differs}): "
+                "choose another --out, or --rescore to annotate anew"
+            )
+
+
+def _origin(table: Location) -> Origin | None:
+    try:
+        return Origin.of(read_footer(table))
+    except (OSError, LesstextError):
+        return None
 
 
 def _place_of_table(task: Task) -> str | None:

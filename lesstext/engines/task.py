@@ -34,7 +34,7 @@ class Task:
     out: Location
     annotator: Annotator
     inputs: Mapping[str, Location] = field(default_factory=dict)
-    force: bool = False
+    rescore: bool = False
     run: str = ""
     window: int | None = None
     lost: str | None = None

@@ -16,7 +16,7 @@ from lesstext.dataclass_options import Flag
 from lesstext.engines import ENGINES, find_workers
 from lesstext.engines.inputs import check_inputs
 from lesstext.engines.parts import remove_parts_of
-from lesstext.engines.resume import done_before, refuse_other_shards
+from lesstext.engines.resume import done_before, refuse_other_origin, refuse_other_shards
 from lesstext.engines.task import OnSamples, ShardReport, Task
 from lesstext.errors import UsageError
 from lesstext.shards.specs import ShardSource, expand_specs, input_places
@@ -61,7 +61,9 @@ class RunConfig:
         Flag("Processes that decode for each worker. [CPU: 0, GPU: its cores - 1]"),
     ] = None
     threads: Annotated[int, Flag("CPU threads of the network in each process.")] = 1
-    force: Annotated[bool, Flag("Do again what is done already.")] = False
+    rescore: Annotated[
+        bool, Flag("Annotate anew what is done already, also with other settings.")
+    ] = False
     limit: Annotated[int | None, Flag("Only the first N shards.")] = None
     slice: tuple[int, int] = (0, 1)
     stall_timeout: Annotated[
@@ -118,7 +120,12 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.failed or self.damaged else 0
+        return 1 if self.failed or self.damaged or self.found_nothing_usable else 0
+
+    @property
+    def found_nothing_usable(self) -> bool:
+        """Whether there were shards, but not one sample in them was ok."""
+        return bool(self.reports) and not self.counts.get("ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,9 @@ def plan(config: RunConfig) -> Plan:
         else:
             done.append(report)
     refuse_other_shards(tasks)
+    if not config.rescore:
+        existing = config.out.rglob(f"*{TABLE_SUFFIX}")
+        refuse_other_origin(tasks, (p for p in existing if p.name[0] != "."), annotator_id)
     return Plan(wanted, done, tasks, workers, config.annotator, annotator_id)
 
 
@@ -201,7 +211,7 @@ def _task(source: ShardSource, config: RunConfig, run: str) -> Task:
         out=config.out,
         annotator=config.annotator,
         inputs=config.inputs,
-        force=config.force,
+        rescore=config.rescore,
         run=run,
     )
 

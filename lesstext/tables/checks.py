@@ -122,7 +122,7 @@ def find_damage(folder: TableFolder, columns: Collection[str]) -> TableError | N
     """The first table of which these columns cannot be read, as an error."""
     for file in folder.files:
         present = [name for name in file.schema.names if name in columns]
-        reason = _why_unreadable(file.path, present)
+        reason = why_unreadable(file.path, present)
         if reason is not None:
             origin = folder.origin(file.footer.shard)
             return TableError(f"{origin} is damaged: {reason}; annotate the shard again")
@@ -145,13 +145,14 @@ def _columns_of(view: TableView, name: str, columns: Sequence[str]) -> list[str]
     return list(dict.fromkeys(["key", "status", *own]))
 
 
-def _why_unreadable(path: Path, columns: Sequence[str]) -> str | None:
+def why_unreadable(path: Path, columns: Sequence[str] | None = None) -> str | None:
+    """Why a local table, or these columns of it, cannot be read; None where it can."""
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=list(columns)):
+            for batch in file.iter_batches(columns=columns):
                 batch.validate(full=True)
     except (OSError, ArrowException) as error:
         return first_line(error)

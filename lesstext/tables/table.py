@@ -23,6 +23,7 @@ from lesstext.storage.paths import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 2
 TABLE_SUFFIX = ".parquet"
@@ -74,6 +75,54 @@ class Footer:
     @property
     def n_failed(self) -> int:
         return self.n_samples - self.counts.get("ok", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The annotator's name, id and settings; `inputs` are the ids of those whose tables it read."""
+
+    name: str
+    annotator: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, footer: Footer) -> Origin:
+        return cls(
+            name=footer.name,
+            annotator=footer.annotator,
+            settings=footer.settings,
+            inputs={name: made["annotator"] for name, made in footer.inputs.items()},
+        )
+
+    def difference(self, other: Origin) -> str | None:
+        """In words, how this one differs from the other; None where they are the same."""
+        if self.name != other.name:
+            return f"annotator {self.name}, not {other.name}"
+        if self.annotator != other.annotator:
+            return f"annotator id {self.annotator!r}, not {other.annotator!r}"
+        settings = _differences("setting", self.settings, other.settings)
+        return "; ".join(settings + _differences("input", self.inputs, other.inputs)) or None
+
+
+def _differences(what: str, mine: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{what} {name}={_shown(mine, name)}, not {_shown(others, name)}"
+        for name in sorted(mine.keys() | others.keys())
+        if _shown(mine, name) != _shown(others, name)
+    ]
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return repr(values[name]) if name in values else "(absent)"
+
+
+def note_mixed(footer: Footer, first: Footer) -> list[str]:
+    """What to say of a table that was made otherwise than the first one of its folder."""
+    differs = Origin.of(footer).difference(Origin.of(first))
+    if differs is None:
+        return []
+    return [f"its table was made otherwise than that of shard {first.shard}: {differs}"]
 
 
 def table_path(folder: Location, shard: str) -> Location:
@@ -142,9 +191,10 @@ def read_footer(path: Location, metadata: Mapping[bytes, bytes] | None = None) -
     from pyarrow import ArrowException
 
     try:
-        if metadata is None:
-            metadata = read_parquet_metadata(path)
-        return Footer.from_bytes(metadata[_FOOTER_KEY])
+        if metadata is not None:
+            return Footer.from_bytes(metadata[_FOOTER_KEY])
+        end = _read_metadata(path)
+        footer = Footer.from_bytes((end.metadata or {})[_FOOTER_KEY])
     except _OtherSchemaError as error:
         raise TableError(
             f"{path} has schema {error.args[0]}, this version writes and reads {SCHEMA_VERSION}: "
@@ -152,6 +202,9 @@ def read_footer(path: Location, metadata: Mapping[bytes, bytes] | None = None) -
         ) from error
     except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
         raise TableError(f"{path} is not a table: {error!r}") from error
+    if end.num_rows != footer.n_samples:
+        raise TableError(f"{path}: {end.num_rows} rows, but its footer counts {footer.n_samples}")
+    return footer
 
 
 def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
@@ -159,16 +212,20 @@ def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
 
     Raises OSError and ArrowException.
     """
+    return dict(_read_metadata(path).metadata or {})
+
+
+def _read_metadata(path: Location) -> pq.FileMetaData:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if isinstance(path, Path):
-        return dict(pq.read_metadata(path).metadata or {})
+        return pq.read_metadata(path)
     end = path.read_bytes(start=-_END_BYTES)
     n_missing = int.from_bytes(end[-8:-4], "little") + 8 - len(end)
     if n_missing > 0 and end.endswith(b"PAR1"):
         end = path.read_bytes(start=-(len(end) + n_missing))
-    return dict(pq.read_metadata(pa.BufferReader(end)).metadata or {})
+    return pq.read_metadata(pa.BufferReader(end))
 
 
 def table_digest(path: Location) -> str:

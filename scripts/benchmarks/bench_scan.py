@@ -155,7 +155,7 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
 
         def score(shard: Path) -> int:
             source = ShardSource(shard.stem, str(shard))
-            task = Task(source=source, out=job.out, annotator=job.annotator, force=True)
+            task = Task(source=source, out=job.out, annotator=job.annotator, rescore=True)
             report = annotate_shard(task, worker)
             for stage, seconds in report.seconds.items():
                 stages[stage] += seconds

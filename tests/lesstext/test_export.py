@@ -122,7 +122,7 @@ def test_repacking_fills_shards_and_never_repeats_a_key_in_one(shards: Path, sco
     select([shards.parent / "scores"], selection, text_area.at_most(0.06))
     summary = run(shards, selection, samples_per_shard=5)
     assert [report.n_samples for report in summary.reports] == [5, 5, 4]
-    run(shards, selection, samples_per_shard=100, force=True)
+    run(shards, selection, samples_per_shard=100, replace=True)
     out = shards.parent / "out"
     assert sorted(p.name for p in out.glob("*.tar")) == ["00000.tar", "00001.tar"]
     assert len(read_tar(out / "00000.tar")) == 3 * 12
@@ -169,7 +169,7 @@ def test_another_selection_does_not_mix_with_the_old_shards(shards: Path, select
     select([shards.parent / "scores"], stricter, text_area.at_most(0.0))
     with pytest.raises(UsageError, match="holds shards of another selection"):
         run(shards, stricter, samples_per_shard=4)
-    run(shards, stricter, samples_per_shard=4, force=True)
+    run(shards, stricter, samples_per_shard=4, replace=True)
     assert [p.name for p in (shards.parent / "out").glob("*.tar")] == ["00000.tar"]
 
 

@@ -95,8 +95,10 @@ def test_a_table_made_from_an_older_table_is_not_done(
 ) -> None:
     doubled()
     assert doubled().n_done_before == 3
-    assert doubled(replace(Doubled(), version=2)).n_done_before == 0
-    score(shards, annotator=replace(FAKE, regions=False))
+    with pytest.raises(UsageError, match="setting version=1, not 2"):
+        doubled(replace(Doubled(), version=2))
+    assert doubled(replace(Doubled(), version=2), rescore=True).n_done_before == 0
+    score(shards, annotator=replace(FAKE, regions=False), rescore=True)
     assert doubled(replace(Doubled(), version=2)).n_done_before == 0
 
 

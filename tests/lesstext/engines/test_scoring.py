@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
@@ -23,10 +24,11 @@ from lesstext.engines.task import Task
 from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import ShardError, TableError, UsageError
 from lesstext.images import Pixels
-from lesstext.shards.specs import ShardSource
+from lesstext.shards.specs import ShardSource, expand_specs
 from lesstext.tables.folder import TableSource, open_tables
 from lesstext.tables.table import find_tables, read_footer, table_path
 from lesstext.text_detection.protocol import TextRegions
+from lesstext.verify import verify_shards
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, tar_bytes, write_tar
 from tests.lesstext.conftest import FAKE, Score
 from tests.lesstext.test_images import png_that_claims
@@ -66,21 +68,85 @@ def test_rows_are_in_tar_order_and_tables_mirror_the_input(shards: Path, score: 
     assert [round(row["text_area_ratio"], 6) for row in found] == [i / 50 for i in range(10)]
 
 
-def test_a_second_run_does_nothing_and_force_does_all(shards: Path, score: Score) -> None:
+def test_a_second_run_does_nothing_and_rescore_does_all(shards: Path, score: Score) -> None:
     score(shards)
     before = tables(shards.parent / "scores")
     again = score(shards)
     assert again.n_done_before == 3 and again.counts == {"ok": 30}
-    assert score(shards, force=True).n_done_before == 0
+    assert score(shards, rescore=True).n_done_before == 0
     assert tables(shards.parent / "scores") == before
 
 
-def test_a_changed_shard_or_setting_is_scored_again(shards: Path, score: Score) -> None:
+def test_a_changed_shard_is_scored_again(shards: Path, score: Score) -> None:
     score(shards)
     write_tar(shards / "a/00001.tar", ratio_samples([0.5], "new"))
     assert score(shards).n_done_before == 2
-    assert score(shards, annotator=replace(FAKE, regions=False)).n_done_before == 0
+
+
+def test_tables_of_other_settings_are_refused_and_rescore_replaces_them(
+    shards: Path, score: Score
+) -> None:
+    score(shards)
+    before = tables(shards.parent / "scores")
+    other = replace(FAKE, regions=False)
+    with pytest.raises(UsageError, match=r"setting regions=True, not False.*--rescore"):
+        score(shards, annotator=other)
+    assert tables(shards.parent / "scores") == before
+    assert score(shards, annotator=other, rescore=True).n_done_before == 0
     assert "regions" not in pq.read_schema(shards.parent / "scores/a/00000.parquet").names
+
+
+def test_a_new_shard_does_not_join_tables_of_other_settings(shards: Path, score: Score) -> None:
+    score(shards / "a/00000.tar")
+    with pytest.raises(UsageError, match="setting regions=True, not False"):
+        score(shards / "a/00001.tar", annotator=replace(FAKE, regions=False))
+
+
+def test_verify_names_a_mix_of_settings(shards: Path, score: Score) -> None:
+    score(shards)
+    other = replace(FAKE, regions=False)
+    score(f"{shards}/./b", annotator=other, rescore=True)
+    sources = expand_specs([str(shards)])
+    scores = shards.parent / "scores"
+    for quick in (False, True):
+        found = {v.shard: v.problems for v in verify_shards(sources, tables=scores, quick=quick)}
+        assert found["a/00000"] == found["a/00001"] == []
+        (problem,) = found["b/00000"]
+        assert "otherwise than that of shard a/00000: setting regions=False, not True" in problem
+
+
+def test_no_sample_that_was_ok_is_no_success(tmp_path: Path, score: Score) -> None:
+    write_tar(tmp_path / "in/x.tar", sample("k", b"<html>404</html>", "jpg"))
+    summary = score(tmp_path / "in")
+    assert summary.counts == {"decode_error": 1} and summary.exit_code == 1
+
+
+def test_a_table_of_fewer_rows_than_its_footer_counts_is_not_done(
+    shards: Path, score: Score
+) -> None:
+    score(shards)
+    table = shards.parent / "scores/a/00000.parquet"
+    whole = table.read_bytes()
+    held = pq.read_table(table)
+    with pq.ParquetWriter(table, held.schema) as writer:
+        writer.write_table(held.slice(0, 4))
+        writer.add_key_value_metadata(pq.ParquetFile(io.BytesIO(whole)).metadata.metadata)
+    with pytest.raises(TableError, match="4 rows, but its footer counts 10"):
+        read_footer(table)
+    assert score(shards).n_done_before == 2
+    assert table.read_bytes() == whole
+
+
+def test_verify_full_sees_a_zeroed_table_under_a_good_footer(shards: Path, score: Score) -> None:
+    score(shards)
+    table = shards.parent / "scores/a/00000.parquet"
+    data = bytearray(table.read_bytes())
+    data[4:400] = bytes(396)
+    table.write_bytes(data)
+    sources = expand_specs([str(shards)])
+    verdicts = list(verify_shards(sources, tables=shards.parent / "scores", full=True))
+    (bad,) = [verdict for verdict in verdicts if verdict.problems]
+    assert bad.shard == "a/00000" and "is damaged" in bad.problems[0]
 
 
 def test_a_half_written_or_foreign_table_is_not_done(shards: Path, score: Score) -> None:

@@ -47,7 +47,7 @@ def process_helpers() -> Iterator[Helpers]:
 
 def rows(path: Path, out: Path, detector: Any, helpers: Helpers | None = None) -> Any:
     options = TextArea()
-    task = Task(source=ShardSource("x", str(path)), out=out, annotator=options, force=True)
+    task = Task(source=ShardSource("x", str(path)), out=out, annotator=options, rescore=True)
     annotate_shard(task, TextAreaWorker(options, detector, helpers))
     return pq.read_table(out / "x.parquet").to_pylist()
 
