@@ -15,7 +15,18 @@ import json
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import wraps
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from lesstext.errors import UsageError
 
@@ -53,10 +64,14 @@ def with_parameters(added: Sequence[inspect.Parameter]) -> Callable[[Command], C
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True).parameters.values()
         named = [p.replace(kind=_KEYWORD) for p in own if p.kind is not p.VAR_KEYWORD]
-        signature = inspect.Signature([*named, *added])
-        command.__signature__ = signature  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in [*named, *added]}
-        return command
+
+        @wraps(command)  # the function itself stays as it is: it may be decorated again
+        def flagged(*args: Any, **values: Any) -> Any:
+            return command(*args, **values)
+
+        flagged.__signature__ = inspect.Signature([*named, *added])  # type: ignore[attr-defined]
+        flagged.__annotations__ = {p.name: p.annotation for p in [*named, *added]}
+        return cast("Command", flagged)
 
     return decorate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -173,3 +174,18 @@ def test_importing_brings_no_command_line() -> None:
     code = "import sys, lesstext.dataclass_options; print('typer' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_command_is_decorated_as_often_as_it_is_asked_for() -> None:
+    @dataclass(frozen=True)
+    class Numbers:
+        first: int = 1
+
+    def command(**values: object) -> dict[str, object]:
+        return values
+
+    made = [with_options(Numbers)(command) for _ in range(2)]
+    assert [list(inspect.signature(one).parameters) for one in made] == [["first"], ["first"]]
+    assert made[1](first=2) == {"first": 2} and list(inspect.signature(command).parameters) == [
+        "values"
+    ]
