@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lesstext.engines import ENGINES
 from lesstext.engines.devices import n_cores
-from lesstext.errors import LesstextError, ShardError, UsageError
+from lesstext.errors import LesstextError, ShardError, TableError, UsageError
 from lesstext.processes import worker_pool
+from lesstext.shards.copying import copy_samples
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.shards.names import known_as
 from lesstext.shards.specs import (
@@ -29,13 +29,13 @@ from lesstext.shards.specs import (
     input_places,
     local_copy,
 )
-from lesstext.shards.tar_reading import SampleEntry, index_shard, read_member
-from lesstext.shards.tar_writing import end_archive, write_member
+from lesstext.shards.tar_writing import ByteSink, HashingWriter, end_archive
 from lesstext.storage.claims import claim_when_free, clean_up
 from lesstext.storage.files import atomic_path, ensure_writable, write_text
 from lesstext.storage.guard import claim_folder, refuse_overlap
 from lesstext.storage.paths import Location
 from lesstext.tables.selection import Selection, read_keys, read_selection
+from lesstext.tables.table import table_digest
 
 _SIZES_FILE = "sizes.json"
 _SETTINGS_FILE = "export_settings.json"
@@ -154,7 +154,19 @@ def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -
     finally:
         clean_up(config.out)
     _write_sizes(config.out, reports)
-    return ExportSummary(reports)
+    summary = ExportSummary(reports)
+    _check_total(summary, selection, sources)
+    return summary
+
+
+def _check_total(
+    summary: ExportSummary, selection: Selection, sources: Sequence[ShardSource]
+) -> None:
+    """Raise TableError unless all that the selection keeps in these shards was written."""
+    n_kept = selection.n_kept_by_shard()
+    wanted = sum(n_kept[source.name] for source in known_as(sources, selection.fingerprints))
+    if not summary.failed and summary.n_samples != wanted:
+        raise TableError(f"{summary.n_samples} samples were written, but {wanted} are kept")
 
 
 def plan_tasks(
@@ -169,8 +181,8 @@ def plan_tasks(
             f"the first: {unknown[0]}; score them and select again"
         )
     groups: Iterable[tuple[str, tuple[Part, ...]]]
+    n_kept = selection.n_kept_by_shard()
     if config.samples_per_shard is None:
-        n_kept = selection.n_kept_by_shard()
         groups = ((s.name, (_part(selection, s, 0, n_kept[s.name]),)) for s in sources)
     else:
         groups = _repack(selection, sources, config.samples_per_shard)
@@ -195,13 +207,18 @@ def export_shard(task: ExportTask) -> ExportReport:
     if _is_done(task, identity):
         return ExportReport(name=task.name, n_samples=task.n_samples, was_done=True)
     if task.n_samples:
-        with atomic_path(task.tar) as partial, partial.open("wb") as tar:
-            for part in task.parts:
-                _copy_part(task, part, tar)
-            end_archive(tar)
+        with atomic_path(task.tar) as partial:
+            with partial.open("wb") as file:
+                tar = HashingWriter(file)
+                for part in task.parts:
+                    _copy_part(task, part, tar)
+                end_archive(tar)
+            written = {"digest": table_digest(partial), "blake2b": tar.hexdigest()}
     else:
+        written = None
         task.tar.unlink(missing_ok=True)  # an empty tar stops some loaders for ever
-    stats = {"successes": task.n_samples, "count": task.n_samples, "lesstext": identity}
+    ours = {**identity, "tar": written}
+    stats = {"successes": task.n_samples, "count": task.n_samples, "lesstext": ours}
     write_text(task.stats, json.dumps(stats, indent=2) + "\n")
     return ExportReport(name=task.name, n_samples=task.n_samples)
 
@@ -262,39 +279,28 @@ def _identity(task: ExportTask) -> dict[str, Any]:
 
 
 def _is_done(task: ExportTask, identity: dict[str, Any]) -> bool:
+    """Whether the shard is there as it was written, told by its size and its edges."""
     try:
-        stats = json.loads(task.stats.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        ours = json.loads(task.stats.read_text(encoding="utf-8"))["lesstext"]
+        written = ours.pop("tar")
+        if ours != identity:
+            return False
+        if not task.n_samples:
+            return not task.tar.exists()
+        return bool(written["digest"] == table_digest(task.tar))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return stats.get("lesstext") == identity and task.tar.exists() == bool(task.n_samples)
 
 
-def _copy_part(task: ExportTask, part: Part, tar: BinaryIO) -> None:
+def _copy_part(task: ExportTask, part: Part, tar: ByteSink) -> None:
     name = part.source.name
     keys = read_keys(task.selection, task.selection_id, name)[part.start : part.stop]
+    if len(keys) != part.stop - part.start:
+        raise ShardError(name, f"{task.selection} changed while it was exported; export again")
     with local_copy(part.source) as path:
         if fingerprint(path) != part.fingerprint:
             raise ShardError(name, "is not the file that was scored; score it and select again")
-        entries = _entries_by_key(path, name)
-        with path.open("rb") as file:
-            for key in keys:
-                if key not in entries:
-                    raise ShardError(name, f"key {key} was selected but is not in the shard")
-                _copy_sample(file, entries[key], name, tar)
-
-
-def _entries_by_key(path: Path, shard: str) -> dict[str, SampleEntry]:
-    entries = index_shard(path, shard).samples
-    return {entry.key: entry for entry in entries if not entry.duplicate}
-
-
-def _copy_sample(file: BinaryIO, entry: SampleEntry, shard: str, tar: BinaryIO) -> None:
-    for member in entry.members:
-        try:
-            data = read_member(file, member)
-        except EOFError as error:
-            raise ShardError(shard, f"key {entry.key}: {error}") from error
-        write_member(tar, member.name, data)
+        copy_samples(path, name, keys, tar)
 
 
 def _run(tasks: Sequence[ExportTask], config: ExportConfig) -> Iterator[ExportReport]:

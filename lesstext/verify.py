@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesstext.errors import ShardError, TableError
-from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
+from lesstext.shards.fingerprint import Fingerprint, blake2b_of, fingerprint, sha256_of
 from lesstext.shards.names import known_as
 from lesstext.shards.specs import ShardSource, local_copy
 from lesstext.shards.tar_reading import ShardIndex, index_shard
@@ -102,6 +102,7 @@ def _verify(source: ShardSource, path: Path, tables: _Tables | None) -> Verdict:
             for name, count in expected_samples(path).items()
             if count != n_samples
         ]
+        problems += _against_export(path)
     if tables is not None:
         problems += tables.problems(source, path)
     return Verdict(source.name, n_samples, problems)
@@ -132,6 +133,16 @@ def _is_same_file(source: ShardSource, recorded: Fingerprint) -> bool:
 def _without_image(index: ShardIndex) -> list[str]:
     keys = [entry.key for entry in index.samples if entry.image is None]
     return [f"{len(keys)} samples without an image (for example key {keys[0]})"] if keys else []
+
+
+def _against_export(path: Path) -> list[str]:
+    """Whether a shard that was exported still holds the bytes that were written."""
+    try:
+        stats = json.loads(path.with_name(f"{path.stem}_stats.json").read_text(encoding="utf-8"))
+        recorded = stats["lesstext"]["tar"]["blake2b"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # not one of ours
+    return [] if recorded == blake2b_of(path) else ["is not as it was exported: bytes differ"]
 
 
 class _Tables:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 _EDGE_BYTES = 64 * 1024
 
@@ -44,8 +45,16 @@ def fingerprint(path: Path, etag: str | None = None) -> Fingerprint:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a whole file, as hex."""
-    digest = hashlib.sha256()
+    return _digest_of(path, hashlib.sha256())
+
+
+def blake2b_of(path: Path) -> str:
+    """BLAKE2b of a whole file, 32 bytes as hex."""
+    return _digest_of(path, hashlib.blake2b(digest_size=32))
+
+
+def _digest_of(path: Path, digest: Any) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return str(digest.hexdigest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,15 +95,52 @@ class Selection:
         return found
 
     def n_kept_by_shard(self) -> Counter[str]:
-        """How many samples are kept in each shard, in one pass over the rows."""
-        import pyarrow.parquet as pq
+        """How many samples are kept in each shard, in one pass over the rows.
+
+        Raises TableError for rows that no selection has: of a shard that it does not describe, of
+        one shard in two places, of one key twice, or not as many as are kept.
+        """
+        import pyarrow.compute as pc
 
         counts: Counter[str] = Counter()
-        with pq.ParquetFile(cached(self.path, self.id)) as file:
-            for batch in file.iter_batches(columns=["shard"]):
-                for found in batch.column(0).value_counts().to_pylist():
-                    counts[found["values"]] += found["counts"]
+        for shard, keys in self._runs():
+            if shard not in self.fingerprints:
+                raise TableError(
+                    f"{self.path}: rows of shard {shard!r}, which it does not describe"
+                )
+            if shard in counts:
+                raise TableError(f"{self.path}: the rows of shard {shard} lie apart")
+            n_twice = len(keys) - pc.count_distinct(keys).as_py()
+            if n_twice:
+                raise TableError(f"{self.path}: {n_twice} keys of shard {shard} stand there twice")
+            counts[shard] = len(keys)
+        if counts.total() != self.counts.kept:
+            raise TableError(
+                f"{self.path}: {counts.total()} rows, but it says that {self.counts.kept} are kept"
+            )
         return counts
+
+    def _runs(self) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """Each run of rows of one shard: its name and the keys."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        shard, chunks = None, list[Any]()
+        with pq.ParquetFile(cached(self.path, self.id)) as file:
+            for batch in file.iter_batches(columns=["shard", "key"]):
+                start, runs = 0, pc.run_end_encode(batch.column("shard"))
+                for name, stop in zip(
+                    runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True
+                ):
+                    if name != shard and chunks:
+                        yield str(shard), pa.chunked_array(chunks)
+                        chunks = []
+                    shard = name
+                    chunks.append(batch.column("key").slice(start, stop - start))
+                    start = stop
+        if chunks:
+            yield str(shard), pa.chunked_array(chunks)
 
 
 def read_keys(path: Location, selection_id: str, shard: str) -> list[str]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from lesstext.errors import UsageError
+from lesstext.errors import TableError, UsageError
 from lesstext.export import ExportConfig, ExportSummary, export
 from lesstext.policies import text_area
+from lesstext.shards.specs import expand_specs
 from lesstext.tables.selecting import select
+from lesstext.verify import verify_shards
 from tests.lesstext.builders import ratio_samples, read_tar, sample, tar_bytes, write_tar
 from tests.lesstext.conftest import Score
 
@@ -183,3 +188,67 @@ def test_wrong_use_is_refused_before_anything_is_written(shards: Path, selection
     inside = ExportConfig(shards=(str(shards / "a"),), selection=selection, out=shards / "a/o")
     with pytest.raises(UsageError, match="inside the input folder"):
         export(inside)
+
+
+def rewrite(selection: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the rows of a selection, and leave what it says about itself."""
+    rows, said = pq.read_table(selection), pq.read_metadata(selection).metadata
+    with pq.ParquetWriter(selection, rows.schema) as writer:
+        writer.write_table(change(rows))
+        writer.add_key_value_metadata(said)
+
+
+def test_a_shard_that_was_cut_short_is_written_again(shards: Path, selection: Path) -> None:
+    run(shards, selection)
+    tar = shards.parent / "out/a/00001.tar"
+    whole = tar.read_bytes()
+    for damaged in (whole[:1000], whole[:-1] + b"x", whole + bytes(512)):
+        tar.write_bytes(damaged)
+        assert run(shards, selection).n_done_before == 2
+        assert tar.read_bytes() == whole
+
+
+def test_verify_sees_a_byte_changed_in_the_middle_of_an_exported_shard(
+    shards: Path, selection: Path
+) -> None:
+    run(shards, selection)
+    sources = expand_specs([str(shards.parent / "out")])
+    assert all(not verdict.problems for verdict in verify_shards(sources))
+    tar = shards.parent / "out/a/00001.tar"
+    data = bytearray(tar.read_bytes())
+    data[513] ^= 1  # inside the first member's data
+    tar.write_bytes(data)
+    found = {verdict.shard: verdict.problems for verdict in verify_shards(sources)}
+    assert found.pop("a/00001") == ["is not as it was exported: bytes differ"]
+    assert not any(found.values())
+
+
+@pytest.mark.parametrize("size", [None, 5])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: pa.concat_tables([rows.slice(0, 1), rows]), "1 keys of shard a/00000"),
+        (lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]), "a/00000 lie apart"),
+        (lambda rows: rows.slice(1), "11 rows, but it says that 12 are kept"),
+        (
+            lambda rows: rows.set_column(
+                rows.schema.get_field_index("shard"),
+                "shard",
+                pa.array(["0000"] * len(rows)).cast(rows.schema.field("shard").type),
+            ),
+            "shard '0000', which it does not describe",
+        ),
+    ],
+    ids=["row twice", "shard apart", "row gone", "unknown shard"],
+)
+def test_rows_that_no_selection_has_are_refused_before_anything_is_written(
+    shards: Path,
+    selection: Path,
+    change: Callable[[pa.Table], pa.Table],
+    words: str,
+    size: int | None,
+) -> None:
+    rewrite(selection, change)
+    with pytest.raises(TableError, match=words):
+        run(shards, selection, samples_per_shard=size)
+    assert not (shards.parent / "out").exists()
