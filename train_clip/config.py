@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, ClassVar, Literal
 
 from lesstext.dataclass_options import Flag, check_choices
+from lesstext.storage.validation import validated
 from train_clip.errors import ConfigError
 from train_clip.schedule import Decay, Schedule, parse_span
 from train_clip.settings import (
@@ -23,7 +24,6 @@ from train_clip.settings import (
     check_at_least,
     check_ratio,
 )
-from train_clip.validation import validated
 
 Precision = Literal["fp32", "bf16", "amp", "fp64"]
 Scalar = bool | int | float | str
@@ -200,7 +200,7 @@ class TrainConfig:
     @classmethod
     def from_json(cls, text: str, where: str = "the settings") -> TrainConfig:
         """Read what `as_json` wrote; raises ConfigError that names `where` and the setting."""
-        return validated(cls, text, where)
+        return validated(cls, text, where, ConfigError)
 
     def differences(self, other: TrainConfig) -> list[str]:
         """The settings that bind a run and differ from `other`'s, as `name: mine != theirs`."""

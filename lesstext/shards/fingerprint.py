@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lesstext.errors import TableError
+from lesstext.storage.validation import validated
+
 _EDGE_BYTES = 64 * 1024
 
 
@@ -27,8 +30,9 @@ class Fingerprint:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Fingerprint:
-        return cls(**json.loads(text))
+    def from_json(cls, text: str, where: str) -> Fingerprint:
+        """What `as_json` wrote; raises TableError that names `where` and the field."""
+        return validated(cls, text, f"{where}: fingerprint", TableError, word="field")
 
 
 def fingerprint(path: Path, etag: str | None = None) -> Fingerprint:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lesstext.storage.paths import Location, location
 from lesstext.tables.folder import TableSource, open_tables
+from lesstext.tables.table import reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +33,7 @@ def _rows(path: Path, shard: str, columns: Sequence[str] | None) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(path, columns=None if columns is None else list(columns))
+    with reading(path):
+        rows = pq.read_table(path, columns=None if columns is None else list(columns))
     names = pa.array([shard] * len(rows), pa.string())
     return rows.replace_schema_metadata(None).add_column(0, "shard", names)

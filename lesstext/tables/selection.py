@@ -6,15 +6,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
 from lesstext.errors import TableError
 from lesstext.shards.fingerprint import Fingerprint
 from lesstext.storage.paths import Location, cached
+from lesstext.storage.validation import validated
 from lesstext.tables.metadata import JoinCounts
-from lesstext.tables.table import read_parquet_metadata
+from lesstext.tables.table import read_parquet_metadata, reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,15 +69,15 @@ class Selection:
 
     def as_metadata(self) -> dict[bytes, bytes]:
         """What the file says about itself, as parquet metadata."""
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "path"}
-        fields.update(
+        stored = {name: getattr(self, name) for name in self.__slots__ if name != "path"}
+        stored.update(
             counts=asdict(self.counts),
             fingerprints={shard: found.as_json() for shard, found in self.fingerprints.items()},
             joined=None if self.joined is None else asdict(self.joined),
             schema_version=SCHEMA_VERSION,
             tool_version=__version__,
         )
-        return {_METADATA_KEY: json.dumps(fields, sort_keys=True).encode()}
+        return {_METADATA_KEY: json.dumps(stored, sort_keys=True).encode()}
 
     def keys_by_shard(self) -> dict[str, pa.ChunkedArray]:
         """Keys kept in each shard that the selection knows, in tar order; read in one pass.
@@ -86,7 +87,9 @@ class Selection:
         import pyarrow.parquet as pq
 
         columns = ["shard", "key"]
-        rows = pq.read_table(cached(self.path, self.id), columns=columns, read_dictionary=["shard"])
+        path = cached(self.path, self.id)
+        with reading(self.path):
+            rows = pq.read_table(path, columns=columns, read_dictionary=["shard"])
         keys, start = rows.column("key"), 0
         found = dict.fromkeys(self.fingerprints, keys.slice(0, 0))
         for run in rows.column("shard").value_counts().to_pylist():  # rows are sorted by shard
@@ -127,7 +130,8 @@ class Selection:
         import pyarrow.parquet as pq
 
         shard, chunks = None, list[Any]()
-        with pq.ParquetFile(cached(self.path, self.id)) as file:
+        path = cached(self.path, self.id)
+        with reading(self.path), pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=["shard", "key"]):
                 start, runs = 0, pc.run_end_encode(batch.column("shard"))
                 for name, stop in zip(
@@ -147,9 +151,9 @@ def read_keys(path: Location, selection_id: str, shard: str) -> list[str]:
     """Keys that the selection at `path` keeps in one shard, in tar order; reads no description."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(
-        cached(path, selection_id), columns=["key"], filters=[("shard", "=", shard)]
-    )
+    file = cached(path, selection_id)
+    with reading(path):
+        table = pq.read_table(file, columns=["key"], filters=[("shard", "=", shard)])
     keys: list[str] = table.column("key").to_pylist()
     return keys
 
@@ -161,27 +165,46 @@ def read_selection(path: Location) -> Selection:
     """
     from pyarrow import ArrowException
 
+    where = f"{path} is not a selection"
     try:
-        fields = json.loads(read_parquet_metadata(path)[_METADATA_KEY])
-        version = fields.pop("schema_version", 1)
-        if version == SCHEMA_VERSION:
-            return _from_fields(path, fields)
-    except (OSError, ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise TableError(f"{path} is not a selection: {error!r}") from error
-    raise TableError(
-        f"{path} is a selection of schema {version}, this version writes and reads "
-        f"{SCHEMA_VERSION}: make it again by `lesstext select TABLES --out {path}`"
-    )
+        metadata = read_parquet_metadata(path)
+    except (OSError, ArrowException) as error:
+        raise TableError(f"{where}: {error!r}") from error
+    if _METADATA_KEY not in metadata:
+        raise TableError(f"{where}: it carries no description of ours")
+    text = metadata[_METADATA_KEY]
+    version = validated(_Version, text, where, TableError, word="field").schema_version
+    if version != SCHEMA_VERSION:
+        raise TableError(
+            f"{path} is a selection of schema {version}, this version writes and reads "
+            f"{SCHEMA_VERSION}: make it again by `lesstext select TABLES --out {path}`"
+        )
+    stored = validated(_Stored, text, where, TableError, word="field")
+    found = {f.name: getattr(stored, f.name) for f in fields(stored) if f.name != "tool_version"}
+    found["fingerprints"] = {
+        shard: Fingerprint.from_json(text, f"{where}: shard {shard}")
+        for shard, text in stored.fingerprints.items()
+    }
+    return Selection(path=path, **found)
 
 
-def _from_fields(path: Location, fields: dict[str, Any]) -> Selection:
-    fields.pop("tool_version")
-    joined = fields.pop("joined")
-    found = {shard: Fingerprint.from_json(it) for shard, it in fields.pop("fingerprints").items()}
-    return Selection(
-        path=path,
-        counts=Counts(**fields.pop("counts")),
-        fingerprints=found,
-        joined=None if joined is None else JoinCounts(**joined),
-        **fields,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    schema_version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A Selection as it stands in the file."""
+
+    kind: str
+    rule: dict[str, Any]
+    threshold: float | None
+    counts: Counts
+    annotators: dict[str, str]
+    tables_digest: str
+    rows_digest: str
+    fingerprints: dict[str, str]
+    metadata: str | None
+    joined: JoinCounts | None
+    tool_version: str

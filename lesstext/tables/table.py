@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
-from lesstext.errors import TableError
+from lesstext.errors import StorageError, TableError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.storage.files import atomic_path
 from lesstext.storage.paths import Location
+from lesstext.storage.validation import validated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,11 +63,18 @@ class Footer:
         return json.dumps(fields, sort_keys=True).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Footer:
-        fields = json.loads(data)
-        if fields["schema_version"] != SCHEMA_VERSION:
-            raise _OtherSchemaError(fields["schema_version"])
-        fields["fingerprint"] = Fingerprint.from_json(fields["fingerprint"])
+    def from_bytes(cls, data: bytes, path: Location) -> Footer:
+        """What `as_bytes` wrote; raises TableError that names the table and the field."""
+        where = f"{path} is not a table"
+        version = validated(_Version, data, where, TableError, word="field").schema_version
+        if version != SCHEMA_VERSION:
+            raise TableError(
+                f"{path} has schema {version}, this version writes and reads {SCHEMA_VERSION}: "
+                "annotate again into another folder"
+            )
+        stored = validated(_StoredFooter, data, where, TableError, word="field")
+        fields = {f.name: getattr(stored, f.name) for f in dataclass_fields(stored)}
+        fields["fingerprint"] = Fingerprint.from_json(stored.fingerprint, where)
         return cls(**fields)
 
     @property
@@ -75,6 +84,28 @@ class Footer:
     @property
     def n_failed(self) -> int:
         return self.n_samples - self.counts.get("ok", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredFooter:
+    """A Footer as it stands in the file."""
+
+    shard: str
+    fingerprint: str
+    sha256: str
+    name: str
+    annotator: str
+    settings: dict[str, Any]
+    inputs: dict[str, dict[str, str]]
+    counts: dict[str, int]
+    problems: list[str]
+    schema_version: int
+    tool_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,20 +222,31 @@ def read_footer(path: Location, metadata: Mapping[bytes, bytes] | None = None) -
     from pyarrow import ArrowException
 
     try:
-        if metadata is not None:
-            return Footer.from_bytes(metadata[_FOOTER_KEY])
-        end = _read_metadata(path)
-        footer = Footer.from_bytes((end.metadata or {})[_FOOTER_KEY])
-    except _OtherSchemaError as error:
-        raise TableError(
-            f"{path} has schema {error.args[0]}, this version writes and reads {SCHEMA_VERSION}: "
-            "annotate again into another folder"
-        ) from error
-    except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
+        end = None if metadata is not None else _read_metadata(path)
+    except (OSError, ArrowException) as error:
         raise TableError(f"{path} is not a table: {error!r}") from error
-    if end.num_rows != footer.n_samples:
+    if end is not None:
+        metadata = end.metadata
+    if not metadata or _FOOTER_KEY not in metadata:
+        raise TableError(f"{path} is not a table: it carries no footer of ours")
+    footer = Footer.from_bytes(metadata[_FOOTER_KEY], path)
+    if end is not None and end.num_rows != footer.n_samples:
         raise TableError(f"{path}: {end.num_rows} rows, but its footer counts {footer.n_samples}")
     return footer
+
+
+@contextmanager
+def reading(path: Location) -> Iterator[None]:
+    """Raise TableError that names the file where a block cannot read rows of it."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except StorageError:
+        raise
+    except (OSError, ArrowException, KeyError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise TableError(f"{path} is damaged: {words}; make it again") from error
 
 
 def read_parquet_metadata(path: Location) -> dict[bytes, bytes]:
@@ -261,7 +303,3 @@ def table_names(folder: Location) -> set[str]:
     start = len(f"{str(folder).rstrip('/')}/")
     paths = folder.rglob(f"*{TABLE_SUFFIX}")
     return {str(path)[start:].removesuffix(TABLE_SUFFIX) for path in paths}
-
-
-class _OtherSchemaError(Exception):
-    """A table of another schema version."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from lesstext.storage.validation import validated
 from train_clip.config import TrainConfig
 from train_clip.errors import ConfigError
-from train_clip.validation import validated
 
 Subject = Literal["data", "objective"]
 # The settings of each subject: which pairs are seen, and how they are shown; what is optimised.
@@ -78,7 +78,7 @@ def load_comparison(path: Path) -> ComparisonConfig:
     `vary = ["objective"]` lets arms differ in what they optimise, in the place of their data;
     `["data", "objective"]` in both. Raises ConfigError for an arm that sets anything else.
     """
-    found = validated(_File, _read_as_json(path), str(path))
+    found = validated(_File, _read_as_json(path), str(path), ConfigError)
     if "passes" in found.common:
         raise ConfigError(f"{path}: arms of different size pass at different speed; give steps")
     arms = {name: _arm(path, name, found) for name in found.arms}
@@ -103,7 +103,7 @@ def _arm(path: Path, name: str, file: _File) -> TrainConfig:
             f"{' and '.join(file.vary)} only ({known}), all else belongs under [common]"
         )
     text = json.dumps({**file.common, **arm}, default=str)
-    return validated(TrainConfig, text, f"{path}: arm {name!r}")
+    return validated(TrainConfig, text, f"{path}: arm {name!r}", ConfigError)
 
 
 def _settings_of(vary: Sequence[Subject]) -> set[str]:

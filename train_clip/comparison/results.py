@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attr_builder.evaluation.statistics import Difference, Spread, compare_outcomes, spread
+from lesstext.storage.validation import validated
 from train_clip.errors import TrainError
 from train_clip.training.runlog import read_rows
-from train_clip.validation import validated
 
 # Metrics that rest on one outcome per item, and the names of outcomes and items.
 PAIRED = {

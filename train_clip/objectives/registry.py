@@ -6,10 +6,10 @@ import json
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from lesstext.storage.validation import validated
 from train_clip.config import TrainConfig
 from train_clip.errors import ConfigError
 from train_clip.objectives.base import Objective
-from train_clip.validation import validated
 
 ENTRY_POINT_GROUP = "train_clip.objectives"
 _BUILT_IN = {
@@ -21,7 +21,8 @@ _BUILT_IN = {
 def make_objective(config: TrainConfig) -> Objective:
     """The objective that a run names, with its options; raises ConfigError for an unknown one."""
     kind = objective_class(config.loss)
-    return validated(kind, json.dumps(dict(config.loss_options)), f"objective {config.loss!r}")
+    options = json.dumps(dict(config.loss_options))
+    return validated(kind, options, f"objective {config.loss!r}", ConfigError)
 
 
 def objective_class(name: str) -> type[Objective]:

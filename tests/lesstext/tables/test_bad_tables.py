@@ -13,9 +13,11 @@ import pytest
 from lesstext.errors import TableError, UsageError
 from lesstext.policies import text_area
 from lesstext.tables import view
+from lesstext.tables.reading import read_tables
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
-from lesstext.tables.selection import Counts, Selection, read_selection
+from lesstext.tables.selection import Counts, Selection, read_keys, read_selection
+from lesstext.tables.table import read_footer
 from tests.lesstext.tables.table_builders import made_table
 
 RULES = [
@@ -220,6 +222,55 @@ def test_an_old_selection_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert read_selection(rewritten(made)) == made
     with pytest.raises(TableError, match=r"of schema 1, .* reads 2: make it again by `less"):
         read_selection(rewritten(made, schema_version=None))
-    for changes in ({"schema_version": 2, "counts": [1]}, {"fingerprints": {"a": 3}}):
-        with pytest.raises(TableError, match="is not a selection"):
-            read_selection(rewritten(made, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"counts": [1]}, "counts: "),
+        ({"counts": {"read": 3, "kept": 1, "dropped": 1, "failed": 0}}, "counts: .*add up"),
+        ({"counts": {"read": "3", "kept": 1, "dropped": 2, "failed": 0}}, "counts.read: .*'3'"),
+        ({"fingerprints": {"a": 3}}, "fingerprints.a: .* got 3"),
+        ({"fingerprints": {"a": "[]"}}, "shard a: fingerprint: "),
+        ({"fingerprints": {"a": '{"size_bytes": 1}'}}, "shard a: .*field edges_blake2 is missing"),
+        ({"rule": None}, "the field rule is missing"),
+        ({"threshold": "0.5"}, "threshold: .*'0.5'"),
+        ({"annotators": {"text_area": None}}, "annotators.text_area: "),
+    ],
+)
+def test_a_damaged_description_is_named_by_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    made = select([with_table(tmp_path)], tmp_path / "s.parquet", text_area.at_most(0.5))
+    with pytest.raises(TableError, match=rf"s\.parquet is not a selection: .*{named}") as caught:
+        read_selection(rewritten(made, **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", "null", "[" * 100_000, "\ud800"])
+def test_a_description_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    for key, read in ((b"lesstext_selection", read_selection), (b"lesstext", read_footer)):
+        schema = pa.schema([], {key: text.encode("utf-8", "surrogatepass")})
+        pq.write_table(pa.table({}, schema=schema), tmp_path / "x.parquet")
+        with pytest.raises(TableError, match=r"x\.parquet is not a ") as caught:
+            read(tmp_path / "x.parquet")
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_a_selection_with_a_zeroed_body_is_named(tmp_path: Path) -> None:
+    made = select([with_table(tmp_path)], tmp_path / "s.parquet", text_area.at_most(0.5))
+    assert isinstance(made.path, Path)
+    damage_body(made.path)
+    damaged = read_selection(made.path)
+    for read in (
+        damaged.keys_by_shard, damaged.n_kept_by_shard, lambda: read_keys(made.path, "x", "a")
+    ):  # fmt: skip
+        with pytest.raises(TableError, match=r"s\.parquet is damaged: "):
+            read()
+
+
+def test_read_tables_names_a_zeroed_body(tmp_path: Path) -> None:
+    folder = with_table(tmp_path, area(0.5))
+    damage_body(folder / "b.parquet")
+    with pytest.raises(TableError, match=r"b\.parquet is damaged: "):
+        read_tables(folder)

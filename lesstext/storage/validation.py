@@ -1,15 +1,14 @@
-"""Settings from JSON or TOML: every value of its declared type, every name known."""
+"""What is read back from JSON or TOML: of the declared types, or one line that says why not."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lesstext.dataclass_options import paths
 from lesstext.errors import LesstextError, UsageError
-from train_clip.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -17,29 +16,48 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings")
 _TOLD = 3
+_LONG = 80
+
+
+def read_back(kind: type[Settings], path: _Readable, raises: type[LesstextError]) -> Settings:
+    """A dataclass from a JSON file of ours; raises an error that names the file and the field."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise raises(f"{path} cannot be read: {error}") from error
+    return validated(kind, text, f"{path} is damaged", raises, word="field")
 
 
 def validated(
-    kind: type[Settings], text: str, where: str, raises: type[LesstextError] = ConfigError
+    kind: type[Settings],
+    text: str | bytes,
+    where: str,
+    raises: type[LesstextError],
+    *,
+    word: str = "setting",
 ) -> Settings:
     """A dataclass from JSON, of exactly the declared types; an int may stand for a float.
 
-    Raises ConfigError, or another error: one line that names `where`, the setting and what is
-    wrong with it.
+    Raises an error of one line that names `where`, the setting (or what `word` calls it) and what
+    is wrong with it.
     """
     from pydantic import ValidationError
 
     anything: Any = kind
     try:
-        found: Settings = _adapter(anything).validate_json(text)
+        found: Settings = _adapter(anything).validate_json(text, strict=True)
     except ValidationError as error:
         wrong = error.errors(include_url=False)
-        told = "; ".join(_told(kind, one) for one in wrong[:_TOLD])
+        told = "; ".join(_told(kind, one, word) for one in wrong[:_TOLD])
         more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
         raise raises(f"{where}: {told}{more}") from error
     except UsageError as error:
         raise raises(f"{where}: {error}") from error
     return found
+
+
+class _Readable(Protocol):
+    def read_bytes(self) -> bytes: ...
 
 
 @cache
@@ -49,12 +67,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _told(kind: type, error: ErrorDetails) -> str:
+def _told(kind: type, error: ErrorDetails, word: str) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "unexpected_keyword_argument":
-        return f"unknown setting {name}{_suggestion(kind, str(error['loc'][-1]))}"
+        return f"unknown {word} {name}{_suggestion(kind, str(error['loc'][-1]))}"
     if error["type"] == "missing":
-        return f"the setting {name} is missing"
+        return f"the {word} {name} is missing"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{name}: {message}{_given(error['input'])}" if name else message
 
@@ -68,4 +86,7 @@ def _suggestion(kind: type, name: str) -> str:
 
 
 def _given(value: Any) -> str:
-    return "" if isinstance(value, (Mapping, list)) else f", got {value!r}"
+    if isinstance(value, (Mapping, list, bytes)):
+        return ""
+    text = repr(value)
+    return f", got {text if len(text) <= _LONG else text[:_LONG] + '…'}"
