@@ -222,7 +222,10 @@ def _claim(build: Build) -> None:
     claim_folder(build.out, "attack set")
     path, wanted = build.out / RECIPE_NAME, identity(build)
     if path.exists():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            held = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise SetError(f"{path} is damaged: {error}; delete the set to build anew") from error
         differing = [name for name in wanted if held.get(name) != json.loads(_dump(wanted))[name]]
         if differing:
             raise UsageError(
@@ -240,7 +243,7 @@ def _is_done(build: Build, chunk: int) -> bool:
     """Whether a chunk's part exists and every file it names has the size it says."""
     try:
         rows = list(_read_part(build, chunk))
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError, SetError):  # a damaged part is made again
         return False
     return all(_is_whole(build.out, row) for row in rows)
 

@@ -14,6 +14,7 @@ from attr_builder.drawing.presets import Variant
 from attr_builder.drawing.render import Placement
 from attr_builder.errors import SetError
 from lesstext.storage.files import atomic_path
+from lesstext.storage.validation import validated
 
 SCHEMA_VERSION = 1
 PARQUET_NAME = "manifest.parquet"
@@ -79,8 +80,8 @@ class Row:
 
     @classmethod
     def from_json(cls, line: str) -> Row:
-        """The row that `to_json` wrote."""
-        return cls(**json.loads(line))
+        """The row that `to_json` wrote; raises SetError that names the field."""
+        return validated(cls, line, "a row of the manifest is damaged", SetError, word="field")
 
 
 _COLUMNS = tuple(column.name for column in fields(Row))

@@ -327,6 +327,24 @@ def test_contact_sheet_shows_failures_first(make_build: MakeBuild, tmp_path: Pat
     assert 'src="http' not in page and 'id="contrast-min"' in page
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "[3]", "3", "null"])
+def test_a_damaged_recipe_is_named(make_build: MakeBuild, text: str) -> None:
+    plan = make_build()
+    build_module._claim(plan)
+    (plan.out / "recipe.json").write_text(text)
+    with pytest.raises((SetError, UsageError), match=r"recipe\.json is damaged|differs in"):
+        run_build(plan)
+
+
+@pytest.mark.parametrize("line", ["[]", "{", "3", '{"key": "a"}', "\0"])
+def test_a_damaged_part_is_made_again(make_build: MakeBuild, line: str) -> None:
+    plan = make_build()
+    build_module._claim(plan)
+    build_chunk(plan, 0)
+    plan.part(0).write_text(line + "\n")
+    assert run_build(plan).n_failed == 0 and len(rows_of(plan)) == 18
+
+
 def test_names_of_several_attacks_are_unique_and_sorted_by_class(make_build: MakeBuild) -> None:
     plan = make_build(make_recipe("visible", {"strategy": "random", "attacks_per_image": 2}))
     names = [plan.output_name(0, no) for no in (0, 1)]
