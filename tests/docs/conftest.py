@@ -27,7 +27,7 @@ SUBSTITUTES = {
     "--batch-size 64": "--batch-size 4",
     "steps=300, batch_size=64": "steps=2, batch_size=4",
 }
-DETECTING = ("score", "filter", "detect")
+DETECTING = ("score", "filter", "detect", "annotate\\ text_area")
 
 ENTRY_POINTS = """
 [lesstext.detectors]
@@ -120,8 +120,9 @@ def _write_program(path: Path, module: str) -> None:
         f"""#!/bin/sh
 verb=$1
 shift
+if [ "$verb $1" = "annotate text_area" ]; then verb="$verb $1"; shift; fi
 case $verb in {verbs}) set -- --detector fake "$@";; esac
-exec {sys.executable} -m {module} "$verb" "$@"
+exec {sys.executable} -m {module} $verb "$@"
 """
     )
     path.chmod(0o755)
