@@ -38,7 +38,7 @@ from lesstext.tables.selection import Selection, read_keys, read_selection
 from lesstext.tables.table import table_digest
 
 _SIZES_FILE = "sizes.json"
-_SETTINGS_FILE = "export_settings.json"
+SETTINGS_FILE = "export_settings.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,7 @@ def export_shard(task: ExportTask) -> ExportReport:
 def _claim_output(config: ExportConfig, selection: Selection) -> None:
     """Refuse a folder that holds shards of another selection; with `replace`, clear them away."""
     settings = {"selection": selection.id, "samples_per_shard": config.samples_per_shard}
-    path = config.out / _SETTINGS_FILE
+    path = config.out / SETTINGS_FILE
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         if not config.replace:
             raise UsageError(

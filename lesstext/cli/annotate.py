@@ -10,11 +10,10 @@ import typer
 from lesstext.annotators.base import Annotator
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
-from lesstext.cli.flags import annotator_parameters, run_config, run_parameters
+from lesstext.cli.flags import annotator_parameters, parse_slice, run_config, run_parameters
 from lesstext.cli.options import DryRun, Shards, Slice, Verbose
 from lesstext.console import set_up_logging
 from lesstext.dataclass_options import with_parameters
-from lesstext.errors import UsageError
 from lesstext.storage.paths import location
 
 
@@ -30,7 +29,7 @@ def annotate_command(kind: type[Annotator]) -> Callable[..., None]:
         **values: Any,
     ) -> None:
         set_up_logging(verbose)
-        config = run_config(kind, shards, location(out), values, slice=_slice(slice_))
+        config = run_config(kind, shards, location(out), values, slice=parse_slice(slice_))
         raise typer.Exit(commands.estimate(config) if dry_run else commands.annotate(config))
 
     command.__doc__ = (kind.__doc__ or "").partition("\n\n")[0]
@@ -40,10 +39,3 @@ def annotate_command(kind: type[Annotator]) -> Callable[..., None]:
 def score() -> Callable[..., None]:
     """`score`: the annotator of text area under the name that most users look for."""
     return annotate_command(TextArea)
-
-
-def _slice(text: str) -> tuple[int, int]:
-    part, separator, n_parts = text.partition("/")
-    if not (separator and part.isdigit() and n_parts.isdigit()):
-        raise UsageError(f"--slice takes i/N such as 0/8, got {text!r}")
-    return int(part), int(n_parts)

@@ -56,3 +56,11 @@ def _inputs(pairs: Sequence[str]) -> dict[str, Location]:
             raise UsageError(f"--input takes NAME=FOLDER, got {pair!r}")
         found[name] = location(folder)
     return found
+
+
+def parse_slice(text: str) -> tuple[int, int]:
+    """`i/N` as two numbers; raises UsageError for anything else."""
+    part, separator, n_parts = text.partition("/")
+    if not (separator and part.isdigit() and n_parts.isdigit()):
+        raise UsageError(f"--slice takes i/N such as 0/8, got {text!r}")
+    return int(part), int(n_parts)
