@@ -35,7 +35,7 @@ def connect() -> Any:
         ) from error
     if not ray.is_initialized():
         try:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(f"no Ray cluster can be reached or started: {error}") from error
     return ray

@@ -22,7 +22,8 @@ from lesstext.engines.task import Task
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource
-from lesstext.storage.files import atomic_path, remove_leftovers
+from lesstext.storage.files import atomic_path, remove_leftovers, write_text
+from lesstext.storage.guard import MARKER
 from lesstext.storage.owners import this_host
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, write_tar
@@ -108,11 +109,12 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: 
 
 def test_an_exception_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "x"
-    target.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as partial:
+    write_text(target, "old", "note")
+    with pytest.raises(RuntimeError, match="half way"), atomic_path(target, "note") as partial:
         partial.write_text("new")
         raise RuntimeError("half way")
-    assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.lesstext.json", "x"]
 
 
 class Suicidal:
@@ -176,7 +178,7 @@ def test_a_sample_that_costs_its_worker_is_found_and_fails_alone(
     assert [row["key"] for row in failed] == ["150"] * (times > 1)
     for row in failed:
         assert row["status"] == "decode_error" and reason in row["error"]
-    assert list((tmp_path / "out").glob(".*")) == []
+    assert [path.name for path in (tmp_path / "out").glob(".*")] == [MARKER]
 
 
 def test_a_shard_whose_samples_keep_costing_workers_fails(

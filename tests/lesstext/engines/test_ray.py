@@ -15,6 +15,7 @@ from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.errors import AnnotatorError, UsageError
 from lesstext.export import ExportConfig, export
 from lesstext.policies import text_area
+from lesstext.storage.guard import MARKER
 from lesstext.tables.selecting import select
 from tests.lesstext.builders import encoded, picture, sample, write_tar
 from tests.lesstext.conftest import FAKE, Score, install_plugin
@@ -98,7 +99,7 @@ def test_a_sample_that_kills_its_actor_is_found_and_fails_alone(
     summary = score_on_ray(tmp_path / "in", tmp_path / "out", annotator)
     assert summary.failed == [] and summary.counts.get("decode_error", 0) == n_lost
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
-    assert list((tmp_path / "out").glob(".*")) == []
+    assert [path.name for path in (tmp_path / "out").glob(".*")] == [MARKER]
 
 
 def test_a_detector_that_does_not_load_or_differs_ends_the_run(
@@ -113,4 +114,4 @@ def test_a_detector_that_does_not_load_or_differs_ends_the_run(
     config = RunConfig(shards=(str(shards),), out=tmp_path / "p", annotator=FAKE, engine="ray")
     with pytest.raises(AnnotatorError, match=r"a node would work with 'fake .*--precision"):
         execute(config, plan(config), engine_for("ray", FAKE, [Placement()], "another id"))
-    assert os.listdir(tmp_path / "p") == ["annotate_settings.json"]
+    assert sorted(os.listdir(tmp_path / "p")) == [MARKER, "annotate_settings.json"]
