@@ -11,6 +11,7 @@ from lesstext.engines.whole_run import Plan, RunConfig, RunSummary, execute, pla
 from lesstext.export import ExportConfig
 from lesstext.export import export as run_export
 from lesstext.shards.specs import ShardSource
+from lesstext.storage.paths import Location
 
 
 def annotate(config: RunConfig) -> int:
@@ -26,11 +27,16 @@ def estimate(config: RunConfig) -> int:
     return 0
 
 
-def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -> int:
-    """Write the filtered shards of a selection."""
+def export(
+    config: ExportConfig,
+    sources: Sequence[ShardSource] | None = None,
+    shown_as: Location | None = None,
+) -> int:
+    """Write the filtered shards of a selection; `shown_as` is where they are about to be moved."""
     summary = run_export(config, sources)
     done = f" ({summary.n_done_before} of them before)" if summary.n_done_before else ""
-    print(f"{config.out}: {summary.n_samples} samples in {len(summary.reports)} shards{done}")
+    place, n_shards = shown_as or config.out, len(summary.reports)
+    print(f"{place}: {summary.n_samples} samples in {n_shards} shards{done}")
     for failed in summary.failed:
         print(f"  FAILED {failed.error}")
     return 1 if summary.failed else 0

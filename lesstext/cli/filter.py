@@ -146,13 +146,13 @@ def _replace_local(config: FilterConfig, sources: Sequence[ShardSource]) -> int:
     assert isinstance(out, Path)
     finish_swap(out)
     new = out / NEW
-    run_select(replace(config.rule, out=str(new / _SELECTION)))
+    run_select(replace(config.rule, out=str(new / _SELECTION)), shown_in=out)
     if config.rule.control is None:
         (new / _CONTROL).unlink(missing_ok=True)
     is_same = _is_same(config, new / _SELECTION)
     folder = out / _SHARDS if is_same else new / _SHARDS
     exporting = config.exporting(new / _SELECTION, folder, replace=not is_same)
-    if commands.export(exporting, sources):
+    if commands.export(exporting, sources, shown_as=out / _SHARDS):
         print(f"{out}: nothing was replaced, because not all shards could be written")
         return 1
     _report(config, read_selection(new / _SELECTION).threshold, new / _REPORT)
@@ -165,7 +165,7 @@ def _replace_local(config: FilterConfig, sources: Sequence[ShardSource]) -> int:
 def _replace_remote(config: FilterConfig, sources: Sequence[ShardSource]) -> int:
     out = config.out
     prepared = out / NEW / _SELECTION
-    run_select(replace(config.rule, out=str(prepared)))
+    run_select(replace(config.rule, out=str(prepared)), shown_in=out)
     if not _is_same(config, prepared):
         (out / _SELECTION).unlink(missing_ok=True)
     if commands.export(config.exporting(prepared, out / _SHARDS, replace=True), sources):

@@ -15,7 +15,7 @@ from lesstext.dataclass_options import Flag, build, with_options
 from lesstext.errors import UsageError
 from lesstext.policies import text_area
 from lesstext.shards.specs import expand_specs
-from lesstext.storage.paths import location
+from lesstext.storage.paths import Location, location
 from lesstext.tables.folder import TableSource, parse_source
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
@@ -102,8 +102,11 @@ def _select(
     run_select(build(SelectConfig, values, tables=tables, out=out))
 
 
-def run_select(config: SelectConfig) -> None:
-    """Write the selection, its control and its subset file, and print their accounting."""
+def run_select(config: SelectConfig, shown_in: Location | None = None) -> None:
+    """Write the selection, its control and its subset file, and print their accounting.
+
+    `shown_in` is the folder that they are about to be moved to.
+    """
     rule, out = config.rule, location(config.out)
     tables = [parse_source(text) for text in config.tables]
     if config.require is not None:
@@ -111,9 +114,9 @@ def run_select(config: SelectConfig) -> None:
     control = out.with_suffix(".control.parquet") if config.control else None
     npy = None if config.npy is None else location(config.npy)
     selection = select(tables, out, rule, metadata=config.metadata, control=control, npy=npy)
-    print_selection(selection)
+    print_selection(selection, shown_in)
     if control is not None:
-        print_selection(read_selection(control))
+        print_selection(read_selection(control), shown_in)
     _warn(selection)
 
 

@@ -12,6 +12,7 @@ from lesstext.console import Progress, progress
 if TYPE_CHECKING:
     from lesstext.engines.task import ShardReport
     from lesstext.engines.whole_run import Plan, RunSummary
+    from lesstext.storage.paths import Location
     from lesstext.tables.selection import Selection
 
 _MAX_NAMES = 20
@@ -92,11 +93,12 @@ def print_summary(summary: RunSummary) -> None:
     _print_names("failed shards", summary.failed)
 
 
-def print_selection(selection: Selection) -> None:
-    """The accounting of a selection."""
+def print_selection(selection: Selection, shown_in: Location | None = None) -> None:
+    """The accounting of a selection; `shown_in` is the folder that it is about to be moved to."""
     counts = selection.counts
+    path = selection.path if shown_in is None else shown_in / selection.path.name
     print(
-        f"{selection.path}: {counts.read} read = {counts.kept} kept + {counts.dropped} dropped "
+        f"{path}: {counts.read} read = {counts.kept} kept + {counts.dropped} dropped "
         f"+ {counts.failed} failed"
     )
     if counts.failed_but_kept:
