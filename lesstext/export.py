@@ -34,6 +34,7 @@ from lesstext.storage.claims import claim_when_free, clean_up
 from lesstext.storage.files import atomic_path, ensure_writable, write_text
 from lesstext.storage.guard import claim_folder, refuse_overlap
 from lesstext.storage.paths import Location
+from lesstext.storage.validation import json_object
 from lesstext.tables.selection import Selection, read_keys, read_selection
 from lesstext.tables.table import table_digest
 
@@ -227,13 +228,13 @@ def _claim_output(config: ExportConfig, selection: Selection) -> None:
     """Refuse a folder that holds shards of another selection; with `replace`, clear them away."""
     settings = {"selection": selection.id, "samples_per_shard": config.samples_per_shard}
     path = config.out / SETTINGS_FILE
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
+    if path.exists() and json_object(path) != settings:
         if not config.replace:
             raise UsageError(
                 f"{config.out} holds shards of another selection or packing; "
                 "choose another --out, or --replace to replace them"
             )
-        for stats in config.out.rglob("*_stats.json"):
+        for stats in [s for s in config.out.rglob("*_stats.json") if "lesstext" in json_object(s)]:
             stats.with_name(stats.name.replace("_stats.json", SHARD_SUFFIX)).unlink(missing_ok=True)
             stats.unlink()
         for sizes in config.out.rglob(_SIZES_FILE):
@@ -281,7 +282,7 @@ def _identity(task: ExportTask) -> dict[str, Any]:
 def _is_done(task: ExportTask, identity: dict[str, Any]) -> bool:
     """Whether the shard is there as it was written, told by its size and its edges."""
     try:
-        ours = json.loads(task.stats.read_text(encoding="utf-8"))["lesstext"]
+        ours = json_object(task.stats)["lesstext"]
         written = ours.pop("tar")
         if ours != identity:
             return False

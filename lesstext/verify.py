@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from lesstext.shards.tar_reading import ShardIndex, index_shard
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
 from lesstext.storage.scratch import scratch_folder
+from lesstext.storage.validation import json_object
 from lesstext.tables.checks import why_unreadable
 from lesstext.tables.table import Footer, note_mixed, read_footer, table_names, table_path
 
@@ -138,9 +138,9 @@ def _without_image(index: ShardIndex) -> list[str]:
 def _against_export(path: Path) -> list[str]:
     """Whether a shard that was exported still holds the bytes that were written."""
     try:
-        stats = json.loads(path.with_name(f"{path.stem}_stats.json").read_text(encoding="utf-8"))
+        stats = json_object(path.with_name(f"{path.stem}_stats.json"))
         recorded = stats["lesstext"]["tar"]["blake2b"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return []  # not one of ours
     return [] if recorded == blake2b_of(path) else ["is not as it was exported: bytes differ"]
 
@@ -180,8 +180,5 @@ def _unreadable_rows(table: Location) -> list[str]:
 
 
 def _json_field(path: Path, field: str) -> int | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8")).get(field)
-    except (OSError, ValueError, AttributeError):
-        return None
+    value = json_object(path).get(field)
     return value if isinstance(value, int) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from lesstext.errors import LesstextError, TableError, UsageError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
+from lesstext.storage.validation import json_object
 from lesstext.tables.table import Footer, Origin, read_footer, stats_path
 
 
@@ -122,9 +122,8 @@ def _place_of_table(task: Task) -> str | None:
     try:
         if not isinstance(task.table, Path) or not task.table.exists():
             return None
-        stats = json.loads(stats_path(task.out, task.source.name).read_text(encoding="utf-8"))
-        place = stats["location"]
-    except (OSError, ValueError, KeyError, TypeError):
+        place = json_object(stats_path(task.out, task.source.name)).get("location")
+    except OSError:
         return None
     return place if isinstance(place, str) else None
 

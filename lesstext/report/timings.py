@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from lesstext.storage.paths import Location
+from lesstext.storage.validation import json_object
 
 _TOTAL = "total"
 
@@ -53,7 +53,7 @@ def read_timings(stats_files: Iterable[Location]) -> Timings:
 
 def _read_stats(path: Location) -> dict[str, Any] | None:
     try:
-        stats = json.loads(path.read_text(encoding="utf-8"))
+        stats = json_object(path)
         float(sum(stats["seconds"].values()) + stats["samples"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

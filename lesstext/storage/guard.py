@@ -23,6 +23,7 @@ from lesstext.errors import UsageError
 from lesstext.storage.fetching import resolve
 from lesstext.storage.owners import name_tag
 from lesstext.storage.scratch import scratch_folder
+from lesstext.storage.validation import json_object
 
 if TYPE_CHECKING:
     from lesstext.storage.paths import Location
@@ -124,16 +125,8 @@ def _parent(folder: Path) -> Path:
 
 
 def _kind_of(folder: Location) -> str | None:
-    kind = _read_marker(folder / MARKER).get("kind")
+    kind = json_object(folder / MARKER).get("kind")
     return kind if isinstance(kind, str) else None
-
-
-def _read_marker(path: Location) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _write_marker(path: Location, fields: dict[str, Any]) -> None:
@@ -172,7 +165,7 @@ def _carries_marker(file: Location, kind: str) -> bool:
     if suffix == "html":
         head = file.read_bytes()[:_HEAD_BYTES]
         return html_marker(kind).encode() in head
-    marker = _read_marker(_beside(file))
+    marker = json_object(_beside(file))
     return marker == {"kind": kind, "digest": _digest(file)}
 
 

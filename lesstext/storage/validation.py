@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 _TOLD = 3
 _LONG = 80
+
+
+def json_object(path: _Readable) -> dict[str, Any]:
+    """The JSON object in a small file that is only a hint; empty for anything else that lies there.
+
+    What decides about a result is read by `read_back`, which says what is wrong.
+    """
+    try:
+        fields = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def read_back(kind: type[Settings], path: _Readable, raises: type[LesstextError]) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from lesstext.errors import TableError, UsageError
 from lesstext.export import ExportConfig, ExportSummary, export
 from lesstext.policies import text_area
 from lesstext.shards.specs import expand_specs
+from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
 from lesstext.verify import verify_shards
 from tests.lesstext.builders import ratio_samples, read_tar, sample, tar_bytes, write_tar
@@ -252,3 +254,23 @@ def test_rows_that_no_selection_has_are_refused_before_anything_is_written(
     with pytest.raises(TableError, match=words):
         run(shards, selection, samples_per_shard=size)
     assert not (shards.parent / "out").exists()
+
+
+@pytest.mark.parametrize("garbage", ["", "[]", "{", "[" * 100_000, '"text"', "\x00"])
+def test_damaged_settings_and_stats_are_no_end_of_the_world(
+    shards: Path, score: Score, tmp_path: Path, garbage: str
+) -> None:
+    score(shards)
+    select(tmp_path / "scores", tmp_path / "k.parquet", Rule(where="text_area_ratio < 0.1"))
+    config = ExportConfig(
+        shards=(str(shards),), selection=tmp_path / "k.parquet", out=tmp_path / "out", workers=1
+    )
+    n_samples = export(config).n_samples
+    (tmp_path / "out/a/00000_stats.json").write_text(garbage)
+    assert export(config).n_done_before == 2
+    (tmp_path / "out/export_settings.json").write_text(garbage)
+    (tmp_path / "out/a/theirs_stats.json").write_text('{"successes": 3}')
+    with pytest.raises(UsageError, match="--replace"):
+        export(config)
+    assert export(replace(config, replace=True)).n_samples == n_samples
+    assert (tmp_path / "out/a/theirs_stats.json").exists(), "what is not ours stays"
