@@ -30,6 +30,7 @@ from lesstext.tables.selecting import select
 from tests.attr_builder.conftest import LABELS, write_image_folder
 from tests.lesstext.builders import ratio_samples, write_tar
 from tests.lesstext.engines.test_disk_and_damage import limit_file_size
+from tests.lesstext.engines.test_faults import hear_interrupts
 from train_clip import cli as train_cli
 from train_clip.errors import Interrupted
 
@@ -143,6 +144,7 @@ def stopped_at(arguments: Sequence[object], begun: Callable[[], bool]) -> tuple[
     """
     with subprocess.Popen(
         [sys.executable, "-m", *map(str, arguments)], start_new_session=True,
+        preexec_fn=hear_interrupts,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         while not begun() and process.poll() is None:

@@ -50,6 +50,11 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "lesstext", *(str(argument) for argument in arguments)]
 
 
+def hear_interrupts() -> None:
+    """For a child: tests that run in the background ignore SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def kill_after(seconds: float, arguments: list[str]) -> bool:
     """Start a command, SIGKILL its whole process group after a while; True if it was running."""
     process = subprocess.Popen(
@@ -209,7 +214,7 @@ def test_an_interrupt_stops_within_five_seconds_and_leaves_whole_files(tmp_path:
     shards = many_shards(tmp_path / "in", n_shards=60)
     process = subprocess.Popen(
         command("score", shards, "--out", tmp_path / "out", "--detector", "fake", "--workers", 2),
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     children = wait_for_children(process.pid, 2)
     start = time.monotonic()

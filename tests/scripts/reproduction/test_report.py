@@ -46,7 +46,13 @@ def write_run(plan: Plan, arm: str, seed: int) -> None:
         "t2i_R@5": 0.4,
     }
     ledger = [{"n_usable": 100 if arm == "all" else 60, "n_drawn": 600}]
-    result = {"step": 10, "n_steps": 10, "evaluation": values, "ledger": ledger}
+    result = {
+        "step": 10,
+        "n_steps": 10,
+        "initial_weights": "equal",
+        "evaluation": values,
+        "ledger": ledger,
+    }
     (folder / "result.json").write_text(json.dumps(result))
     rows = [{"kind": "evaluation", "step": step, **values} for step in (5, 10)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
