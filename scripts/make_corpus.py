@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -162,9 +163,14 @@ def _open_photos(folder: Path, config: CorpusConfig) -> Photos:
 
 
 def _open_split(folder: Path, split: str, classes: ClassList) -> Source:
-    files = sorted(path for path in folder.rglob(f"{split}*.parquet"))
+    """The split's one file, `train.parquet` or Hugging Face's `train-00000-of-00001.parquet`.
+
+    Other names that begin alike, such as `train_more.parquet`, are other data.
+    """
+    name = re.compile(rf"{split}(-\d+(-of-\d+)?)?\.parquet")
+    files = sorted(path for path in folder.rglob("*.parquet") if name.fullmatch(path.name))
     if len(files) != 1:
-        raise UsageError(f"{folder}: needs one {split}*.parquet, found {len(files)}")
+        raise UsageError(f"{folder}: needs one {split}.parquet, found {len(files)}")
     return open_source(files[0], classes=classes)
 
 

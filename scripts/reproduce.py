@@ -191,8 +191,8 @@ def _default_data() -> Path:
     folder = os.environ.get("LESSTEXT_DATA")
     if folder is None:
         typer.echo(
-            "Name the folder with Tiny-ImageNet's parquet files: --data DIR (train*.parquet and "
-            "val*.parquet as on Hugging Face, and classes.csv with label,wnid,name)",
+            "Name the folder with Tiny-ImageNet's parquet files: --data DIR (train.parquet and "
+            "val.parquet as on Hugging Face, and classes.csv with label,wnid,name)",
             err=True,
         )
         raise typer.Exit(2)

@@ -40,6 +40,7 @@ def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight training and three validation photos of each of three classes."""
     folder = tmp_path_factory.mktemp("tiny_imagenet")
     write_split(folder, "train", 8, 0)
+    write_split(folder, "train_more", 1, 2000)  # further data beside it, which is not the split
     write_split(folder, "val", 3, 1000)
     lines = [f"{i},n{i:08d},{name}" for i, name in enumerate(NAMES)]
     (folder / "classes.csv").write_text("\n".join(["label,wnid,name", *lines]) + "\n")
