@@ -29,7 +29,7 @@ import numpy as np
 from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.storage.guard import MARKER
 
-_TIMED = ("_stats.json", "report.html", "metrics.jsonl", "train.log", "result.json")
+_TIMED = ("_stats.json", "report.html", "metrics.jsonl", "train.log", "result.json", ".pt")
 _SIZE_PX = 160
 
 
@@ -103,7 +103,7 @@ def commands(place: Path) -> dict[str, Callable[[Path], list[str]]]:
     def train(out: Path) -> list[str]:
         program = [sys.executable, "-m", "train_clip.cli", "train", "--data", shards]
         return [
-            *program, "--model", "tiny", "--steps", "40", "--batch-size", "8", "--image-size", "64",
+            *program, "--model", "tiny", "--steps", "40", "--batch-size", "8",
             "--save-every", "5", "--workers", "1", "--threads", "1", "--device", "cpu",
             "--out", str(out),
         ]  # fmt: skip
@@ -151,7 +151,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file but those that hold times, with the folder's own name taken out of texts."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.endswith(_TIMED):
+        if path.is_file() and not path.name.endswith(_TIMED) and "tfevents" not in path.name:
             data = path.read_bytes()
             if path.suffix in (".json", ".md", ".html"):
                 data = data.replace(folder.name.encode(), b"OUT")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lesstext.storage.files import ensure_writable, write_text
+from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
 from train_clip.config import TrainConfig
 from train_clip.data.loader import Batch
 from train_clip.data.sources import open_data, prepare_data
@@ -43,6 +43,7 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
         set_threads(ranks.device, config.threads)
         if ranks.is_main:
             ensure_writable(out)
+            remove_leftovers(out)
             prepare_data(config, out)
         ranks.barrier()
         data = open_data(config, out)
