@@ -12,7 +12,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,12 +214,14 @@ def build_classifier(
     return torch.cat(columns).T.contiguous()
 
 
-def weights_digest(network: Any) -> str:
-    """BLAKE2 of all weights and buffers, as hex: equal digests mean bit-equal networks."""
+def weights_digest(network: Any, leave_out: Collection[str] = ()) -> str:
+    """BLAKE2 of all weights and buffers but those named, as hex: equal means bit-equal."""
     import torch
 
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(network.state_dict().items()):
+        if name in leave_out:
+            continue
         digest.update(name.encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")

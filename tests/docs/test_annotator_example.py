@@ -111,28 +111,18 @@ def test_it_runs_on_ray(shards: Path, wanted: dict[str, bytes], tmp_path: Path) 
 
 
 def test_it_reads_and_writes_object_storage(
-    shards: Path, wanted: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
     s3fs = pytest.importorskip("s3fs", reason="needs the extra `s3`")
-    from tests.lesstext.s3_server import s3_server
+    from tests.lesstext.s3_server import s3_bucket
 
-    with s3_server() as running:
-        for name, value in (
-            ("AWS_ENDPOINT_URL", running.url),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-        ):
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
+    with s3_bucket():
         storage = s3fs.S3FileSystem()
-        storage.mkdir("bucket")
         storage.put(f"{shards}/", "bucket/in/", recursive=True)
         lesstext("annotate", "sharpness", "s3://bucket/in/", "--out", "s3://bucket/out/")
         again = lesstext("annotate", "sharpness", "s3://bucket/in/", "--out", "s3://bucket/out/")
         assert "8 done before" in again
         storage.get("bucket/out/", f"{tmp_path}/got/", recursive=True)
-        s3fs.S3FileSystem.clear_instance_cache()
     rows = {name: pq.read_table(tmp_path / "got" / name) for name in wanted}
     assert rows == {name: pq.read_table(shards.parent / "calm" / name) for name in wanted}
 

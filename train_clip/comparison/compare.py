@@ -110,8 +110,8 @@ def _shared_starts(
     starts: Mapping[tuple[int, str], str],
 ) -> dict[tuple[int, str], str]:
     """Digests of the weights that all arms share, from models built anew as the runs' were."""
+    from lesstext.clip import weights_digest
     from train_clip.models.build import build_model, parameters_set_by
-    from train_clip.models.checkpoint import weights_digest
 
     set_by_any = {n for one in objectives.values() for n in parameters_set_by(one.model_start)}
     found = {}

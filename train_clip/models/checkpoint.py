@@ -7,13 +7,11 @@ are stored. `state_dict` holds the weights under the name by which open_clip fin
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 import random
 import re
 import zipfile
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,15 +147,3 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(state[0]))
     random.seed(int(state[1]))
     np.random.seed(int(state[1]) % 2**32)
-
-
-def weights_digest(model: torch.nn.Module, leave_out: Collection[str] = ()) -> str:
-    """BLAKE2 of all weights and buffers, as hex: equal digests mean bit-equal models."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(model.state_dict().items()):
-        if name in leave_out:
-            continue
-        digest.update(name.encode())
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
-    return digest.hexdigest()

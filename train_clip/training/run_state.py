@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from lesstext.clip import weights_digest
 from lesstext.storage.files import write_text
 from train_clip.config import TrainConfig
 from train_clip.data.ledger import LedgerEntry, balance
@@ -21,7 +22,7 @@ from train_clip.distributed import Ranks
 from train_clip.errors import CheckpointError, ConfigError, TrainError
 from train_clip.evaluate import Evaluator
 from train_clip.models.build import ModelBundle, build_model, check_batchnorm, freeze_batchnorm
-from train_clip.models.checkpoint import CheckpointStore, Counters, Snapshot, weights_digest
+from train_clip.models.checkpoint import CheckpointStore, Counters, Snapshot
 from train_clip.models.export import export_folder
 from train_clip.objectives.base import Objective
 from train_clip.objectives.exact_gradient import ExactGradient

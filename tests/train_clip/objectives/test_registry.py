@@ -7,12 +7,13 @@ from pathlib import Path
 import open_clip
 import pytest
 
+from lesstext.clip import weights_digest
 from tests.train_clip.conftest import make_config
 from tests.train_clip.objectives.prototypes import install
 from train_clip.config import TrainConfig
 from train_clip.errors import ConfigError
 from train_clip.models.build import build_model, parameters_set_by
-from train_clip.models.checkpoint import CheckpointStore, weights_digest
+from train_clip.models.checkpoint import CheckpointStore
 from train_clip.models.export import export_checkpoint
 from train_clip.objectives.contrastive import Contrastive, SigLip
 from train_clip.objectives.registry import make_objective
