@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
-    from lesstext.export import ExportSummary
+    from lesstext.export.writing import ExportSummary
     from lesstext.geometry import AreaRatios, area_ratios
     from lesstext.images import DecodedImage, decode
     from lesstext.report.page import write_report
@@ -122,7 +122,7 @@ __getattr__, __dir__ = lazily(
         "lesstext.engines.whole_run": "RunSummary",
         "lesstext.errors": "AnnotatorError DetectorError ImageError LesstextError "
         "MissingFileError ShardError StorageError TableError UsageError",
-        "lesstext.export": "ExportSummary",
+        "lesstext.export.writing": "ExportSummary",
         "lesstext.geometry": "AreaRatios area_ratios",
         "lesstext.images": "DecodedImage decode",
         "lesstext.report.page": "write_report",

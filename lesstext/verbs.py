@@ -9,7 +9,7 @@ from lesstext.annotators.text_area import TextArea
 from lesstext.engines import engine_for
 from lesstext.engines.task import ShardReport
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
-from lesstext.export import ExportConfig, ExportSummary, export
+from lesstext.export.writing import ExportConfig, ExportSummary, export
 from lesstext.storage.paths import Location, location
 
 

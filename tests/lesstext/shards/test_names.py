@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lesstext.errors import UsageError
-from lesstext.export import ExportConfig, export
+from lesstext.export.writing import ExportConfig, export
 from lesstext.policies.text_area import at_most
 from lesstext.shards.listing import glob_tars
 from lesstext.shards.names import MAX_SHARDS, ShardSource, known_as

@@ -1,0 +1,1 @@
+"""What a selection becomes: filtered shards, and what stands beside them."""
