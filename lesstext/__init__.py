@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from lesstext.export.writing import ExportSummary
+    from lesstext.fills import fill, region_mask
     from lesstext.geometry import AreaRatios, area_ratios
     from lesstext.images import DecodedImage, decode
     from lesstext.report.page import write_report
@@ -78,6 +79,7 @@ __all__ = [
     "decode",
     "expand_specs",
     "export_shards",
+    "fill",
     "index_shard",
     "load_detector",
     "load_model",
@@ -85,6 +87,7 @@ __all__ = [
     "open_samples",
     "read_selection",
     "read_tables",
+    "region_mask",
     "score",
     "select",
     "write_report",
@@ -123,6 +126,7 @@ __getattr__, __dir__ = lazily(
         "lesstext.errors": "AnnotatorError DetectorError ImageError LesstextError "
         "MissingFileError ShardError StorageError TableError UsageError",
         "lesstext.export.writing": "ExportSummary",
+        "lesstext.fills": "fill region_mask",
         "lesstext.geometry": "AreaRatios area_ratios",
         "lesstext.images": "DecodedImage decode",
         "lesstext.report.page": "write_report",

@@ -21,8 +21,8 @@ PUBLIC = {
         DetectorError DetectorSettings ExportSummary ImageError LesstextError
         MissingFileError OpenSample Rule RunSummary Selection ShardError ShardIndex
         ShardSource StorageError TableError TextArea TextRegions UsageError __version__
-        annotate area_ratios decode expand_specs export_shards index_shard load_detector
-        load_model location open_samples read_selection read_tables score select
+        annotate area_ratios decode expand_specs export_shards fill index_shard load_detector
+        load_model location open_samples read_selection read_tables region_mask score select
         write_report
     """,
     "attr_builder": """
