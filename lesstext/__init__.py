@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         TableError,
         UsageError,
     )
-    from lesstext.export.writing import ExportSummary
+    from lesstext.export.whole_run import ExportSummary
     from lesstext.fills import fill, region_mask
     from lesstext.geometry import AreaRatios, area_ratios
     from lesstext.images import DecodedImage, decode
@@ -125,7 +125,7 @@ __getattr__, __dir__ = lazily(
         "lesstext.engines.whole_run": "RunSummary",
         "lesstext.errors": "AnnotatorError DetectorError ImageError LesstextError "
         "MissingFileError ShardError StorageError TableError UsageError",
-        "lesstext.export.writing": "ExportSummary",
+        "lesstext.export.whole_run": "ExportSummary",
         "lesstext.fills": "fill region_mask",
         "lesstext.geometry": "AreaRatios area_ratios",
         "lesstext.images": "DecodedImage decode",

@@ -9,7 +9,8 @@ from lesstext.annotators.text_area import TextArea
 from lesstext.engines import engine_for
 from lesstext.engines.task import ShardReport
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
-from lesstext.export.writing import ExportConfig, ExportSummary, export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import ExportSummary, export
 from lesstext.storage.paths import Location, location
 
 

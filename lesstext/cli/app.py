@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Write filtered shards: the kept samples' files, byte for byte, in order."""
     from lesstext.cli import commands
-    from lesstext.export.writing import ExportConfig
+    from lesstext.export.plan import ExportConfig
     from lesstext.storage.paths import location
 
     config = ExportConfig(

@@ -8,8 +8,8 @@ from lesstext.cli.estimate import measure
 from lesstext.cli.terminal import print_plan, print_summary, watching
 from lesstext.engines import engine_for
 from lesstext.engines.whole_run import Plan, RunConfig, RunSummary, execute, plan
-from lesstext.export.writing import ExportConfig
-from lesstext.export.writing import export as run_export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import export as run_export
 from lesstext.shards.specs import ShardSource
 from lesstext.storage.paths import Location
 

@@ -20,7 +20,8 @@ from lesstext.console import set_up_logging
 from lesstext.dataclass_options import build, parameters, with_parameters
 from lesstext.engines.whole_run import RunConfig, plan
 from lesstext.errors import LesstextError, UsageError
-from lesstext.export.writing import SETTINGS_FILE, ExportConfig
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import SETTINGS_FILE
 from lesstext.report import write_report
 from lesstext.shards.names import known_as
 from lesstext.shards.specs import ShardSource, expand_specs, input_places

@@ -14,7 +14,8 @@ from lesstext.annotators.text_area import TextArea
 from lesstext.engines.local import InlineEngine
 from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import ShardError
-from lesstext.export.writing import ExportConfig, export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import export
 from lesstext.report import write_report
 from lesstext.shards.specs import expand_specs
 from lesstext.shards.tar_reading import index_shard, read_member

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lesstext.errors import TableError, UsageError
-from lesstext.export.writing import ExportConfig, ExportSummary, export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import ExportSummary, export
 from lesstext.policies import text_area
 from lesstext.shards.specs import expand_specs
 from lesstext.tables.rule import Rule

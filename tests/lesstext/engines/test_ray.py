@@ -13,7 +13,8 @@ from lesstext.annotators.text_area import TextArea
 from lesstext.engines import engine_for, find_workers
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.errors import AnnotatorError, UsageError
-from lesstext.export.writing import ExportConfig, export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import export
 from lesstext.policies import text_area
 from lesstext.storage.guard import MARKER
 from lesstext.tables.selecting import select

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from lesstext.errors import UsageError
-from lesstext.export.writing import ExportConfig, export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import export
 from lesstext.policies.text_area import at_most
 from lesstext.shards.listing import glob_tars
 from lesstext.shards.names import MAX_SHARDS, ShardSource, known_as

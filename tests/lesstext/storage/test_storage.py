@@ -11,7 +11,8 @@ import pytest
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
-from lesstext.export.writing import ExportConfig, export
+from lesstext.export.plan import ExportConfig
+from lesstext.export.whole_run import export
 from lesstext.policies import text_area
 from lesstext.report import write_report
 from lesstext.shards import specs

@@ -12,7 +12,7 @@ import pytest
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
 from lesstext.engines.whole_run import RunConfig
-from lesstext.export.writing import ExportConfig
+from lesstext.export.plan import ExportConfig
 from lesstext.policies import text_area
 from lesstext.tables.selecting import select
 from tests.train_clip.conftest import make_config, sample, write_shards, write_tar
