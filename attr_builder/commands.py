@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attr_builder.building.writers import FORMATS, Format
 from attr_builder.drawing.presets import Recipe, make_recipe
 from attr_builder.errors import UsageError
-from lesstext.console import progress
+from lesstext.console import progress, tell
 
 if TYPE_CHECKING:
     from attr_builder.drawing.attacks import AttackMap
@@ -170,9 +169,8 @@ def parse_formats(text: str) -> tuple[Format, ...]:
 
 def _print_plan(kind: str, n_images: int, n_ignored: int, font: FontFile) -> None:
     ignored = f"; {n_ignored} files that are no images by name are left out" if n_ignored else ""
-    print(f"source: {n_images} images ({kind}){ignored}", file=sys.stderr)
-    note = f" ({font.note})" if font.note else ""
-    print(f"font: {font.name}{note}", file=sys.stderr)
+    tell(f"source: {n_images} images ({kind}){ignored}")
+    tell(f"font: {font.name}" + (f" ({font.note})" if font.note else ""))
 
 
 def _attack_map(request: BuildRequest, classes: ClassList) -> AttackMap:

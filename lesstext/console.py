@@ -1,7 +1,8 @@
 """What all three commands share: how they end, what they log, and how they show progress.
 
 Exit codes: 0 all good, 1 something failed, 2 wrong use, 130 interrupted. Results go to stdout;
-errors, logs and progress to stderr, an error as one line without a traceback.
+errors, logs and progress to stderr, an error as one line without a traceback. `--quiet` leaves
+of stderr what went wrong, and `--version` works without a subcommand.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TextIO
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -22,19 +24,53 @@ from lesstext.errors import EXIT_INTERRUPTED, LesstextError
 
 _PACKAGES = ("lesstext", "attr_builder", "train_clip")
 _PLAIN_LINE_EVERY_S = 60.0
+_QUIET = "--quiet"
+_hushed = False
 
 
 def new_command(name: str, help: str) -> typer.Typer:
     """An empty command whose subcommands all end as this module says."""
-    return typer.Typer(
+    command = typer.Typer(
         name=name,
         cls=_Subcommands,
         help=help,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
     )
+    command.callback(help=help)(_options)
+    return command
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lesstext {version('lesstext')}")
+        raise typer.Exit
+
+
+def _options(
+    quiet: Annotated[
+        bool, typer.Option(_QUIET, "-q", help="No progress, no notes: results and errors alone.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    hush(quiet)
+
+
+def hush(quiet: bool) -> None:
+    """From here on tell nothing on stderr but what went wrong, or all again."""
+    global _hushed
+    _hushed = quiet
+
+
+def is_hushed() -> bool:
+    """Whether this command was asked to be quiet."""
+    return _hushed
 
 
 def run(command: typer.Typer, *, verbose: bool = False) -> None:
@@ -47,6 +83,13 @@ def run(command: typer.Typer, *, verbose: bool = False) -> None:
 
 
 class _Subcommands(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--quiet` wherever it was typed, as a subcommand's own flags are."""
+        ours = args[: args.index("--")] if "--" in args else args
+        if _QUIET in ours:
+            args = [_QUIET, *(arg for arg in ours if arg != _QUIET), *args[len(ours) :]]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         with _ending_well(self.name or str(ctx.info_name)):
             return super().invoke(ctx)
@@ -112,10 +155,16 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def tell(line: str) -> None:
+    """Say what is good to know but no error: nothing where the command is to be quiet."""
+    if not _hushed:
+        say(line)
+
+
 def set_up_logging(verbose: bool) -> None:
     """Log warnings to stderr, or with `verbose` also what else our packages have to tell."""
     root = logging.getLogger()
-    root.setLevel(logging.INFO if verbose else logging.WARNING)
+    root.setLevel(logging.INFO if verbose and not _hushed else logging.WARNING)
     if not any(isinstance(handler, _Stderr) for handler in root.handlers):
         root.addHandler(_Stderr())
 
@@ -142,7 +191,7 @@ def progress(what: str, total: int, unit: str, *, rated: str | None = None) -> I
 
     Progress counts `unit`; its speed is that of `rated`, told by `Progress.work`, where given.
     """
-    if not sys.stderr.isatty():
+    if _hushed or not sys.stderr.isatty():
         yield Progress(what, total, unit, rated)
         return
     from rich.console import Console
@@ -175,7 +224,7 @@ class Progress:
         """
         self._n_new, self._n_before = self._n_new + n, n_before
         if not n and n_before:
-            say(f"{n_before} of {self._total} {self._unit} done before")
+            tell(f"{n_before} of {self._total} {self._unit} done before")
         self._show(line, note, bad)
 
     def work(self, n: int) -> None:
@@ -189,12 +238,12 @@ class Progress:
     def _show(self, line: str, note: str, bad: bool) -> None:
         now = time.monotonic()
         if line:
-            say(f"[{self._n_done}/{self._total}] {line} ({self._rate()})")
+            (say if bad else tell)(f"[{self._n_done}/{self._total}] {line} ({self._rate()})")
         elif self._n_new and (
             self._n_done >= self._total or now - self._said > _PLAIN_LINE_EVERY_S
         ):
             self._said = now
-            say(f"{self._what}: {self._n_done}/{self._total} {self._unit}, {self._rate()}")
+            tell(f"{self._what}: {self._n_done}/{self._total} {self._unit}, {self._rate()}")
 
     def _rate(self) -> str:
         took_s = max(time.monotonic() - self._start, 1e-6)

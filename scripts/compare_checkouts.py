@@ -58,7 +58,7 @@ def _train(name: str, arguments: str) -> Step:
     return Step(name, "train_clip.cli", arguments)
 
 
-_TINY = "--model tiny --batch-size 16 --workers 1 --threads 1 --device cpu --no-tensorboard"
+_TINY = "--model tiny --batch-size 16 --workers 1 --threads 1 --device cpu --tracker none"
 _ATTACK = "build {photos} --workers 2 --chunk-size 16 --controls none,correct,nonsense"
 # A tilde is a space inside an argument.
 STEPS = (

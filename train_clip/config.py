@@ -26,6 +26,7 @@ from train_clip.settings import (
 )
 
 Precision = Literal["fp32", "bf16", "amp", "fp64"]
+TrackerName = Literal["none", "tensorboard", "wandb", "trackio"]
 Scalar = bool | int | float | str
 
 # May differ between a run and its resumption: none of them can change a weight.
@@ -102,7 +103,9 @@ class TrainConfig:
         default=15.0, metadata=_EXECUTION
     )
     keep: Annotated[int, Flag("Checkpoints kept.")] = field(default=2, metadata=_EXECUTION)
-    tensorboard: bool = field(default=True, metadata=_EXECUTION)
+    tracker: Annotated[TrackerName, Flag("Where metrics go besides metrics.jsonl.")] = field(
+        default="tensorboard", metadata=_EXECUTION
+    )
     cache: Annotated[str | None, Flag("Folder for shard indexes.")] = field(
         default=None, metadata=_EXECUTION
     )

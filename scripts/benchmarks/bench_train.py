@@ -201,7 +201,7 @@ def main() -> None:
         device=options.device,
         threads=options.threads,
         workers=options.workers,
-        tensorboard=False,
+        tracker="none",
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

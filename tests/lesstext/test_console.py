@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,40 @@ def test_a_terminal_gets_one_live_line_with_bad_items_above_it(
 
 def test_docstrings() -> None:
     assert doctest.testmod(console).failed == 0
+
+
+@pytest.mark.parametrize("arguments", [["--quiet", "talk"], ["-q", "talk"], ["talk", "--quiet"]])
+def test_a_quiet_command_tells_results_and_what_went_wrong(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    body = (
+        "with console.progress('working', 3, 'items') as shown:\n"
+        "    shown.advance(line='one')\n    shown.advance(line='two is broken', bad=True)\n"
+        "    shown.advance()\n"
+        "logging.getLogger('lesstext.x').info('a word')\n"
+        "logging.getLogger('lesstext.x').warning('oh')\nprint('result')"
+    )
+    *python, _ = talker(tmp_path, body)
+    done = subprocess.run([*python, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout == "result\n"
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("[2/3] two is broken")
+    assert others == ["WARNING oh"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_knows_its_version_and_completes(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command: Any = typer.main.get_command(COMMANDS[name].app)
+    with pytest.raises(SystemExit) as ended:
+        command(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"lesstext {version('lesstext')}\n"
+    monkeypatch.setenv("COMP_WORDS", f"{name} {SUBCOMMANDS[name][:3]}")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
+    monkeypatch.setenv(variable, "complete_bash")
+    with pytest.raises(SystemExit):
+        command(prog_name=name)
+    assert SUBCOMMANDS[name] in capsys.readouterr().out.split()

@@ -103,7 +103,7 @@ def make_config(data: Path | str, **changes: Any) -> TrainConfig:
         "workers": 0,
         "warmup": "0",
         "save_minutes": 0.0,
-        "tensorboard": False,
+        "tracker": "none",
         "device": "cpu",
         "window_shards": 2,
     }

@@ -100,7 +100,7 @@ def test_several_sources_with_weights(
     out = tmp_path / "run"
     assert call(
         monkeypatch, "train", "--data", str(shards), "--weight", "3", "--data", str(other),
-        "--weight", "1", "--steps", "25", "--out", str(out), *NANO, "--no-tensorboard",
+        "--weight", "1", "--steps", "25", "--out", str(out), *NANO, "--tracker", "none",
     ) == 0  # fmt: skip
     first, second = json.loads((out / "result.json").read_text())["ledger"]
     assert first["n_drawn"] + second["n_drawn"] == 200
@@ -178,7 +178,7 @@ def test_on_real_photos(real_data: Path, tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch, "train", "--data", str(real_data / "flickr8k_shards/{00000..00003}.tar"),
         "--captions", "captions", "--caption-pick", "random", "--model", "tiny-vit",
         "--steps", "24", "--batch-size", "32", "--workers", "1", "--device", "cpu",
-        "--warmup", "4", "--out", str(out), "--no-tensorboard",
+        "--warmup", "4", "--out", str(out), "--tracker", "none",
         "--eval-retrieval", str(real_data / "flickr8k_shards/00004.tar"), "--eval-limit", "40",
     )  # fmt: skip
     assert code == 0
@@ -195,7 +195,7 @@ def test_zero_shot_with_an_attacked_twin(
     out = tmp_path / "run"
     assert call(
         monkeypatch, "train", "--data", str(shards), "--steps", "2", "--out", str(out), *NANO,
-        "--no-tensorboard", "--eval-zeroshot", str(real_data / "scam/NoSCAM"),
+        "--tracker", "none", "--eval-zeroshot", str(real_data / "scam/NoSCAM"),
         "--eval-attacked", str(real_data / "scam/SCAM"), "--eval-templates", "1",
         "--eval-limit", "20",
     ) == 0  # fmt: skip

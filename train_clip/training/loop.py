@@ -23,6 +23,7 @@ from train_clip.objectives.registry import make_objective
 from train_clip.training.optim import clamp_logit_scale, set_rate
 from train_clip.training.run_state import Run
 from train_clip.training.signals import StopSignals
+from train_clip.training.trackers import check_tracker
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
     Raises UsageError for a run that cannot be meant, TrainError for one that cannot go on.
     """
     objective = make_objective(config)
+    check_tracker(config.tracker)
     with join_ranks(config.device) as ranks:
         set_threads(ranks.device, config.threads)
         if ranks.is_main:

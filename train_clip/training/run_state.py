@@ -35,6 +35,7 @@ from train_clip.training.optim import (
     gradient_norm_over_ranks,
 )
 from train_clip.training.runlog import LiveLine, RunLog
+from train_clip.training.trackers import open_tracker
 
 log = logging.getLogger(__name__)
 
@@ -317,7 +318,8 @@ class Run:
         if main:
             write_text(self.out / CONFIG, config.as_json())
         live = LiveLine(config.n_steps, config.batch_size, shown=main)
-        self._log = RunLog(self.out, self.step, live, tensorboard=config.tensorboard, written=main)
+        tracker = open_tracker(config, self.out, self.step) if main else None
+        self._log = RunLog(self.out, self.step, live, tracker=tracker, written=main)
 
     def _set_training(self) -> None:
         self.model.train()

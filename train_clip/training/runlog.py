@@ -1,18 +1,17 @@
-"""What a run says: `metrics.jsonl`, TensorBoard and one live line as it goes, then its result."""
+"""What a run says: `metrics.jsonl`, a tracker and one live line as it goes, then its result."""
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any, TextIO
 
+from lesstext.console import is_hushed, tell
 from lesstext.storage.files import write_text
-
-log = logging.getLogger(__name__)
+from train_clip.training.trackers import Tracker, numbers
 
 METRICS = "metrics.jsonl"
 BAD = "bad.jsonl"
@@ -68,32 +67,6 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps(row, sort_keys=True) + "\n"
 
 
-class Board:
-    """TensorBoard's event files, where the package is installed; otherwise nothing."""
-
-    def __init__(self, folder: Path, resumed_at: int, wanted: bool) -> None:
-        self._writer: Any = None
-        if not wanted:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            log.warning("tensorboard is not installed; no event files are written")
-            return
-        self._writer = SummaryWriter(str(folder), purge_step=resumed_at + 1 if resumed_at else None)
-
-    def write(self, step: int, values: dict[str, Any], prefix: str) -> None:
-        if self._writer is None:
-            return
-        for name, value in values.items():
-            if isinstance(value, (int, float)) and name != "step":
-                self._writer.add_scalar(f"{prefix}/{name}", value, step)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
 class LiveLine:
     """Loss, rate, speed, data wait and ETA: one live line on a terminal, else a line per 10 s."""
 
@@ -102,7 +75,7 @@ class LiveLine:
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_STEPS)
         self._last_line = 0.0
         self._status: Any = None
-        if shown and sys.stderr.isatty():
+        if shown and sys.stderr.isatty() and not is_hushed():
             from rich.console import Console
 
             self._status = Console(stderr=True).status("starting")
@@ -119,7 +92,7 @@ class LiveLine:
             self._status.update(text)
         if self._status is None and (last or time.monotonic() > self._last_line):
             self._last_line = time.monotonic() + _PLAIN_LINE_EVERY_S
-            print(text, file=sys.stderr, flush=True)
+            tell(text)
 
     def close(self) -> None:
         if self._status is not None:
@@ -141,12 +114,18 @@ class RunLog:
     """All that a run writes about itself from `resumed_at` on; nothing where not `written`."""
 
     def __init__(
-        self, out: Path, resumed_at: int, live: LiveLine, *, tensorboard: bool, written: bool
+        self,
+        out: Path,
+        resumed_at: int,
+        live: LiveLine,
+        *,
+        tracker: Tracker | None,
+        written: bool,
     ) -> None:
         self.live = live
         self.bad = JsonLines(out / BAD if written else None, resumed_at)
         self._metrics = JsonLines(out / METRICS if written else None, resumed_at)
-        self._board = Board(out / "tensorboard", resumed_at, tensorboard and written)
+        self._tracker = tracker
 
     def write(
         self, kind: str, step: int, values: dict[str, Any], timing: dict[str, float] | None = None
@@ -154,11 +133,13 @@ class RunLog:
         """A row of metrics after `step` finished steps; wall-clock times lie apart in it."""
         row = {"kind": kind, "step": step, **values}
         self._metrics.write(row if timing is None else {**row, "timing": timing})
-        self._board.write(step, {**values, **(timing or {})}, kind)
+        if self._tracker is not None:
+            self._tracker.write(step, numbers({**values, **(timing or {})}, kind))
 
     def close(self) -> None:
-        for sink in (self._metrics, self.bad, self._board, self.live):
-            sink.close()
+        for sink in (self._metrics, self.bad, self._tracker, self.live):
+            if sink is not None:
+                sink.close()
 
 
 def print_result(result: dict[str, Any], out: Path) -> None:

@@ -28,7 +28,7 @@ steps = 4
 batch_size = 8
 workers = 0
 warmup = "0"
-tensorboard = false
+tracker = "none"
 device = "cpu"
 """
 
@@ -222,7 +222,7 @@ steps = 3
 batch_size = 4
 workers = 0
 warmup = "0"
-tensorboard = false
+tracker = "none"
 device = "cpu"
 threads = 1
 """
