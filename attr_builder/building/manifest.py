@@ -143,6 +143,12 @@ def read_manifest(out: Path) -> Iterator[Row]:
         raise SetError(
             f"{path}: lacks the column {sorted(missing)[0]}; not a manifest of this tool"
         )
+    version = (file.schema_arrow.metadata or {}).get(b"schema_version", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise SetError(
+            f"{path} has schema {version}, this version writes and reads {SCHEMA_VERSION}: "
+            "build the set again into another --out"
+        )
     for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
         for values in batch.to_pylist():
             yield Row(**values)

@@ -24,7 +24,7 @@ from train_clip.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"step_(\d{8})\.pt")
 
 
@@ -133,8 +133,14 @@ def load_snapshot(path: Path) -> Snapshot:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
+    if not isinstance(contents, dict) or not isinstance(found := contents.pop("format", None), int):
         raise CheckpointError(f"{path} is not a checkpoint of this trainer (format {FORMAT})")
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {found}, this version writes and reads {FORMAT}: train into "
+            "another --out, or go on with the version that wrote it; the run's open_clip/ can "
+            "still be evaluated"
+        )
     try:
         return Snapshot(counters=Counters(**contents.pop("counters")), **contents)
     except (KeyError, TypeError) as error:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from attr_builder.building import build as build_module
 from attr_builder.building.build import Build, build_chunk, run_build
 from attr_builder.building.contact_sheet import write_contact_sheet
-from attr_builder.building.manifest import Row, read_manifest
+from attr_builder.building.manifest import PARQUET_NAME, Row, read_manifest
 from attr_builder.building.stored import load_painter
 from attr_builder.building.verify import verify_set
 from attr_builder.building.writers import FORMATS
@@ -349,3 +350,13 @@ def test_names_of_several_attacks_are_unique_and_sorted_by_class(make_build: Mak
     plan = make_build(make_recipe("visible", {"strategy": "random", "attacks_per_image": 2}))
     names = [plan.output_name(0, no) for no in (0, 1)]
     assert names == [f"{WNIDS[0]}/{WNIDS[0]}_0__a0", f"{WNIDS[0]}/{WNIDS[0]}_0__a1"]
+
+
+def test_a_set_of_an_older_version_is_refused_with_what_to_do(make_build: MakeBuild) -> None:
+    plan = make_build()
+    run_build(plan)
+    path = plan.out / PARQUET_NAME
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"schema_version": "0"}), path)
+    with pytest.raises(SetError, match=r"parquet has schema 0, .* build the set again"):
+        next(read_manifest(plan.out))

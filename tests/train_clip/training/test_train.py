@@ -169,6 +169,14 @@ def test_a_checkpoint_of_something_else_is_refused(shards: Path, tmp_path: Path)
         train(make_config(shards), tmp_path / "run")
 
 
+def test_a_run_of_an_older_version_is_refused_with_what_to_do(shards: Path, tmp_path: Path) -> None:
+    train(make_config(shards), tmp_path / "run")
+    (path,) = (tmp_path / "run/checkpoints").iterdir()
+    torch.save({**torch.load(path), "format": 1}, path)
+    with pytest.raises(CheckpointError, match=r"pt has format 1, this version .* another --out"):
+        train(make_config(shards), tmp_path / "run")
+
+
 def test_a_damaged_checkpoint_is_passed_over(shards: Path, tmp_path: Path) -> None:
     """The newest of three is cut short; the run goes on from the one before, and mends it."""
     config = make_config(shards, steps=6, save_every=2, keep=1)
