@@ -33,7 +33,11 @@ _CONTAINERS = ("filter", "comparison", "run")
 """Kinds of folders that hold artefacts of other kinds, each below a name of its own."""
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
 _HTML_MARKER = '<meta name="lesstext" content="{kind}">'
-_PARQUET_KEYS = {"selection": b"lesstext_selection", "table": b"lesstext"}
+_PARQUET_KEYS = {
+    "selection": b"lesstext_selection",
+    "table": b"lesstext",
+    "knowledge base": b"lesstext_knowledge_base",
+}
 _HEAD_BYTES = 4096
 _EDGE_BYTES = 64 * 1024
 _writing = threading.Lock()

@@ -1,0 +1,1 @@
+"""From published sources to a knowledge base, one module for each format."""
