@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import pickle
+import socket
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,15 +139,20 @@ def load_model(
     import open_clip
     from safetensors import SafetensorError
 
+    what = name if pretrained is None else f"{name} with {pretrained!r}"
+    unreachable = None if _is_here(name, pretrained) else _unreachable_hub()
     try:
-        known = _known_name(name, pretrained)
-        network = open_clip.create_model(
-            known, pretrained=pretrained, device=device, require_pretrained=True
-        )
-        tokenizer = open_clip.get_tokenizer(known)
-        config = open_clip.get_model_config(known)
+        with _fetching_quietly(cached_only=unreachable is not None):
+            known = _known_name(name, pretrained)
+            network = open_clip.create_model(
+                known, pretrained=pretrained, device=device, require_pretrained=True
+            )
+            tokenizer = open_clip.get_tokenizer(known)
+            config = open_clip.get_model_config(known)
     except (*_LOAD_ERRORS, SafetensorError) as error:
-        what = name if pretrained is None else f"{name} with {pretrained!r}"
+        if unreachable is not None:
+            reason = f"{unreachable} cannot be reached, and its files are not all in the cache"
+            raise UsageError(f"{what} cannot be fetched: {reason}") from error
         raise UsageError(f"{what} cannot be loaded: {_reason(error)}") from error
     return ClipModel(
         name=_LOCAL.rstrip(":") if known.startswith(_LOCAL) else known,
@@ -154,6 +163,44 @@ def load_model(
         device=device,
         precision=precision,
     )
+
+
+def _is_here(name: str, pretrained: str | None) -> bool:
+    """Whether a model is all in files that the caller names, so that nothing is fetched."""
+    return name.startswith(_LOCAL) or (pretrained is not None and Path(pretrained).is_file())
+
+
+def _unreachable_hub() -> str | None:
+    """The host of Hugging Face's hub where no proxy is set and its name leads nowhere."""
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname or constants.ENDPOINT
+    if getproxies().keys() & {"http", "https", "all"}:
+        return None
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return host
+    return None
+
+
+@contextmanager
+def _fetching_quietly(*, cached_only: bool) -> Iterator[None]:
+    """Keep huggingface_hub's warnings about retries to itself; with `cached_only`, let it not try.
+
+    Offline it would try five times for each of several names of a file, half a minute long.
+    """
+    from huggingface_hub import constants
+
+    log, was_offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
+    level = log.level
+    log.setLevel(logging.ERROR)
+    constants.HF_HUB_OFFLINE = was_offline or cached_only
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        constants.HF_HUB_OFFLINE = was_offline
 
 
 def _reason(error: Exception) -> str:

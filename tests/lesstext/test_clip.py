@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,33 @@ def test_templates_are_the_published_ones() -> None:
 def test_unknown_models_are_refused(name: str, pretrained: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_model(name, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained"),
+    [("hf-hub:nobody/no-such-model", None), ("ViT-B-32", "laion2b_e16")],
+)
+def test_offline_a_model_that_must_be_fetched_costs_one_quiet_line(
+    name: str,
+    pretrained: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from huggingface_hub import constants
+
+    def no_network(*_: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    monkeypatch.setattr("lesstext.clip.getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="cannot be fetched: huggingface.co cannot be reached"):
+        load_model(name, pretrained)
+    assert time.monotonic() - start < 10  # the hub's own retries take 20 s and more
+    assert capfd.readouterr().err == ""
+    assert not constants.HF_HUB_OFFLINE
 
 
 def test_a_device_that_is_not_there_is_refused(tiny_model: tuple[str, str]) -> None:
