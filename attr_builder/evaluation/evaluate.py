@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,11 +94,11 @@ def run_evaluation(
 ) -> Evaluation:
     """Classify every image of `sets` and measure each variant against the clean twins.
 
-    The twins are those of `--clean`; without it, of the control without text (`none`). Raises
-    UsageError before any image is classified.
+    The twins are those of `--clean`; without it, of the control without text (`none`) or of a
+    published set's clean variant. Raises UsageError before any image is classified.
     """
     classes = _common_classes(sets)
-    baseline = next((name for name in ("clean", "none") if name in sets), None)
+    baseline = _baseline(sets)
     precision: Precision = "amp_bf16" if config.amp else "fp32"
     model = load_model(config.model, config.pretrained, config.device, precision=precision)
     classifier = build_classifier(model, classes.names, prompt_templates(config.n_templates))
@@ -125,18 +125,25 @@ def open_sets(config: EvaluateConfig) -> dict[str, OpenedSet]:
     """Every set that the command line names, the clean one first; raises SourceError, SetError."""
     classes = parse_classes(config.classes)
     sets: dict[str, OpenedSet] = {}
-    named = open_variants(config.attr_set) if config.attr_set is not None else {}
+    named = open_variants(config.attr_set, classes) if config.attr_set is not None else {}
     if classes is None and named:
-        classes = named["attacked"].classes
+        classes = next(iter(named.values())).classes
     if config.attacked is not None:
         named = {"attacked": open_any(config.attacked, classes, config.labels)}
         classes = classes or named["attacked"].classes
     if config.clean is not None:
         sets["clean"] = open_any(config.clean, classes, config.labels)
+        named.pop("clean", None)
     sets |= named
     for name, spec in config.controls.items():
         sets[name] = open_any(spec, classes, config.labels)
     return sets
+
+
+def _baseline(sets: Mapping[str, OpenedSet]) -> str | None:
+    """The set of clean twins."""
+    clean = [name for name, opened in sets.items() if opened.is_clean]
+    return next((name for name in ("clean", "none", *clean) if name in sets), None)
 
 
 def _common_classes(sets: dict[str, OpenedSet]) -> ClassList:

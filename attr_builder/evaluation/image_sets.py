@@ -1,9 +1,7 @@
-"""What can be evaluated: built variants, plain sources, RTA-100-style folders, SCAM-style pairs."""
+"""What can be evaluated: built variants, published attack sets, and plain sources."""
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,36 +12,44 @@ from attr_builder.building.stored import CLASSES_NAME, load_painter
 from attr_builder.drawing.presets import VARIANTS
 from attr_builder.errors import SetError, SourceError
 from attr_builder.evaluation.outcomes import NO_ATTACK, EvalSet
-from attr_builder.labelled_images.classes import ClassList, load_class_list
-from attr_builder.labelled_images.sources import (
-    SUFFIXES,
-    FileSource,
-    Source,
-    SourceItem,
-    open_source,
+from attr_builder.labelled_images.attack_sets import (
+    CLEAN_VARIANTS,
+    NO_WORD,
+    AttackPhotos,
+    open_attack_set,
 )
+from attr_builder.labelled_images.classes import ClassList, load_class_list
+from attr_builder.labelled_images.sources import Source, SourceItem, open_source
 
 T = TypeVar("T")
-
-_RTA_NAME = re.compile(r"label=(?P<label>.+)_text=(?P<text>.+)")
-_SCAM_COLUMNS = {"image_id", "object", "written_word"}
 
 
 @dataclass(frozen=True)
 class OpenedSet:
-    """An EvalSet with the class list that its labels count in."""
+    """An EvalSet with the class list that its labels count in.
+
+    `is_clean`: its photos carry no text, and are the twins of those that do.
+    """
 
     images: EvalSet
     classes: ClassList
     is_full_paper: bool = False
+    is_clean: bool = False
 
 
-def open_variants(out: Path) -> dict[str, OpenedSet]:
-    """All variants of a built set, by name; raises SetError where there is none."""
+def open_variants(out: Path, classes: ClassList | None = None) -> dict[str, OpenedSet]:
+    """All variants of a built or of a published set, by name.
+
+    `classes` are those of a published set (None: all that it names). Raises SetError where there
+    is neither, SourceError for a damaged download.
+    """
     found: dict[str, OpenedSet] = {v: open_variant(out / v) for v in VARIANTS if (out / v).is_dir()}
-    if "attacked" not in found:
-        raise SetError(f"{out}: holds no built set (no folder `attacked`)")
-    return found
+    if "attacked" in found:
+        return found
+    published = open_attack_set(out, classes)
+    if not published:
+        raise SetError(f"{out}: holds no built set (no folder `attacked`) and no published one")
+    return {name: _from_photos(name, photos) for name, photos in published.items()}
 
 
 def open_variant(folder: Path) -> OpenedSet:
@@ -66,21 +72,21 @@ def open_variant(folder: Path) -> OpenedSet:
 
 
 def open_any(spec: str, classes: ClassList | None, labels: Path | None) -> OpenedSet:
-    """Whatever `spec` is: a built variant, RTA-100-style files, SCAM-style pairs, or a source.
+    """Whatever `spec` is: a built variant, one variant of a published set, or a source.
 
-    SCAM pairs: name the folder with the attacked photos (`scam/SCAM`) or the clean ones
-    (`scam/NoSCAM`); `labels.csv` lies beside it. Raises SourceError.
+    Of SCAM name the folder with the attacked photos (`scam/SCAM`) or the clean ones
+    (`scam/NoSCAM`). Raises SourceError.
     """
     folder = Path(spec)
-    if folder.is_dir():
-        variant = folder.parent if folder.name == "val" else folder
-        if variant.name in VARIANTS and (variant.parent / PARQUET_NAME).exists():
-            return open_variant(variant)
-        if (folder.parent / "labels.csv").is_file() and _is_scam(folder.parent / "labels.csv"):
-            return open_scam(folder, folder.parent / "labels.csv")
-        files = [p for p in folder.iterdir() if _RTA_NAME.fullmatch(p.stem)]
-        if files:
-            return open_rta(folder, files)
+    variant = folder.parent if folder.name == "val" else folder
+    if variant.name in VARIANTS and (variant.parent / PARQUET_NAME).exists():
+        return open_variant(variant)
+    published = open_attack_set(folder, classes) if labels is None and folder.exists() else {}
+    if len(published) > 1:
+        names = ", ".join(published)
+        raise SourceError(f"{spec}: holds several variants ({names}): give it as --set")
+    for name, photos in published.items():
+        return _from_photos(name, photos)
     source = open_source(spec, classes=classes, labels=labels)
     return OpenedSet(EvalSet.plain(source, source.keys), source.classes)
 
@@ -135,57 +141,14 @@ class _Some(Sequence[SourceItem]):
         return self._items[self._rows[index]]
 
 
-def open_rta(folder: Path, files: Sequence[Path]) -> OpenedSet:
-    """Photos named `label=X_text=Y.jpg`: an X on which Y is written. Classes are all X and Y."""
-    pairs = {}
-    for file in files:
-        match = _RTA_NAME.fullmatch(file.stem)
-        if match is not None and file.suffix[1:].lower() in SUFFIXES:
-            pairs[file.name] = (match["label"], match["text"])
-    return _from_pairs("rta", folder, pairs)
-
-
-def open_scam(folder: Path, table: Path) -> OpenedSet:
-    """Photos with rows `image_id,object,written_word`; both folders of a pair share the rows.
-
-    On the clean folder the attack word is that of the attacked twin, as on a built control.
-    """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = {row["image_id"]: row for row in csv.DictReader(file)}
-    except (csv.Error, KeyError, UnicodeDecodeError) as error:
-        raise SourceError(f"{table} cannot be read: {error!r}") from error
-    for key, row in rows.items():
-        for column in ("object", "written_word"):
-            if not row.get(column):
-                raise SourceError(f"{table}, image {key}: has no {column}")
-    images = {p.stem: p.name for p in folder.iterdir() if p.suffix[1:].lower() in SUFFIXES}
-    missing = sorted(set(images) - set(rows)) or sorted(set(rows) - set(images))
-    if missing:
-        raise SourceError(f"{folder} and {table} do not name the same images: {missing[0]}")
-    pairs = {images[key]: (rows[key]["object"], rows[key]["written_word"]) for key in rows}
-    return _from_pairs("scam", folder, pairs)
-
-
-def _is_scam(table: Path) -> bool:
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            return set(next(csv.reader(file), [])) >= _SCAM_COLUMNS
-        except csv.Error:
-            return False
-
-
-def _from_pairs(kind: str, folder: Path, pairs: dict[str, tuple[str, str]]) -> OpenedSet:
-    """Files with (true name, attack word); every name and word is a class."""
-    names = sorted({name for pair in pairs.values() for name in pair})
-    classes = ClassList(tuple(names), tuple(names))
-    number = {name: label for label, name in enumerate(names)}
-    files = [(Path(file).stem, number[pair[0]], file) for file, pair in pairs.items()]
-    source = FileSource(kind, folder, classes, files)
-    attacks = [number[pairs[path][1]] for path in source.paths]
-    note = f"{len(names)} classes: every object and every written word"
-    images = EvalSet(items=source, attack_labels=attacks, clusters=source.keys, note=note)
-    return OpenedSet(images, classes)
+def _from_photos(variant: str, found: AttackPhotos) -> OpenedSet:
+    images = EvalSet(
+        items=found.source,
+        attack_labels=[NO_ATTACK if word == NO_WORD else word for word in found.words],
+        clusters=found.photos,
+        note=found.note,
+    )
+    return OpenedSet(images, found.source.classes, is_clean=variant in CLEAN_VARIANTS)
 
 
 def _from_rows(source: Source, rows: Sequence[Row]) -> EvalSet:

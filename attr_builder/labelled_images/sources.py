@@ -21,11 +21,10 @@ from attr_builder.labelled_images.classes import ClassList, imagenet_classes, lo
 from attr_builder.labelled_images.groundtruth import read_labels
 from attr_builder.labelled_images.labels import as_label
 from attr_builder.labelled_images.parquet import declared_names, one_line, read_group
+from attr_builder.labelled_images.trees import SUFFIXES
 from lesstext.shards.specs import expand_specs
-from lesstext.shards.tar_reading import IMAGE_SUFFIXES, SampleEntry, index_shard, read_member
+from lesstext.shards.tar_reading import SampleEntry, index_shard, read_member
 from lesstext.storage.files import read_file
-
-SUFFIXES = (*IMAGE_SUFFIXES, "jfif", "ppm")
 
 
 @dataclass(frozen=True, slots=True)

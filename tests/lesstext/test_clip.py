@@ -184,7 +184,7 @@ def test_offline_a_model_that_must_be_fetched_costs_one_quiet_line(
     monkeypatch.setattr("lesstext.clip.getproxies", dict)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     start = time.monotonic()
-    with pytest.raises(UsageError, match="cannot be fetched: huggingface.co cannot be reached"):
+    with pytest.raises(UsageError, match=r"cannot be fetched: huggingface\.co cannot be"):
         load_model(name, pretrained)
     assert time.monotonic() - start < 10  # the hub's own retries take 20 s and more
     assert capfd.readouterr().err == ""

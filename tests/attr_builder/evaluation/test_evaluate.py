@@ -208,7 +208,10 @@ def test_scam_pairs_are_twins(tmp_path: Path, tiny_model: tuple[str, str]) -> No
     assert metrics.drop is not None and metrics.drop.n == 2
     assert metrics.pairwise_wins is not None and metrics.pairwise_wins.n == 2
     (tmp_path / "SCAM" / "img_2.webp").unlink()
-    with pytest.raises(SourceError, match="do not name the same images: img_2"):
+    opened = open_sets(config)
+    assert len(opened["attacked"].images.items) == 1 and len(opened["clean"].images.items) == 2
+    photo(3).save(tmp_path / "SCAM" / "img_3.webp")
+    with pytest.raises(SourceError, match=r"labels\.csv has no row for SCAM/img_3\.webp"):
         open_any(str(tmp_path / "SCAM"), None, None)
 
 
