@@ -195,6 +195,6 @@ def _merged_lengths(
     stride = float(finish.max(initial=0.0) - begin.min(initial=0.0)) + 1.0
     reach = np.maximum.accumulate(finish + level * stride) - level * stride
     before = np.concatenate([[-np.inf], reach[:-1]])
-    before[np.concatenate([[True], level[1:] != level[:-1]])[: len(before)]] = -np.inf
+    before[1:][level[1:] != level[:-1]] = -np.inf
     fresh = np.maximum(finish - np.maximum(begin, before), 0.0)
     return np.bincount(level, weights=fresh, minlength=n_levels).astype(np.float64)

@@ -167,6 +167,8 @@ class Pipeline:
         except DetectorError:
             raise
         except Exception as error:  # the one-sample boundary, reached one by one below
+            while self._on_device:  # what went before it may have come through
+                self._receive()
             if len(items) == 1:
                 self._fail(items[0], error)
                 return None

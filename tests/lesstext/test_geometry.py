@@ -93,6 +93,42 @@ def test_what_lies_outside_the_image_does_not_count() -> None:
     assert area_ratios([box(-10, -10, 110, 110)] * 2, 100, 100).union == 1.0
 
 
+@pytest.mark.parametrize(
+    ("triangle", "expected"),
+    [
+        ([(-10, 0), (30, 0), (-10, 40)], 450),
+        ([(0, -10), (40, -10), (0, 30)], 450),
+        ([(80, 10), (120, 10), (120, 50)], 200),
+        ([(10, 60), (10, 100), (50, 100)], 200),
+        ([(-20, 40), (50, -30), (50, 110)], 3600),
+        ([(200, 0), (0, 200), (200, 200)], 0),
+        ([(-30, 10), (-10, 50), (-20, 70)], 0),
+        ([(10, -30), (50, -10), (70, -20)], 0),
+        ([(110, 10), (130, 50), (120, 70)], 0),
+    ],
+    ids=[
+        "left", "top", "right", "bottom", "two corners", "beyond the corner", "beside the left",
+        "above the top", "beside the right",
+    ],
+)  # fmt: skip
+def test_slanted_edges_are_cut_where_the_image_ends(
+    triangle: list[tuple[float, float]], expected: float
+) -> None:
+    ratios = area_ratios([np.array(triangle)], 100, 80)
+    assert ratios.union * 8000 == pytest.approx(expected)
+    assert ratios.sum * 8000 == ratios.max_region * 8000 == pytest.approx(expected)
+
+
+def test_a_polygon_of_another_winding_or_first_corner_is_the_same() -> None:
+    corners = np.array([(-20, 40), (50, -30), (50, 110), (20, 40)])
+    areas = {
+        round(area_ratios([np.roll(way, turn, axis=0)], 100, 80).union, 12)
+        for way in (corners, corners[::-1])
+        for turn in range(4)
+    }
+    assert len(areas) == 1
+
+
 @pytest.mark.parametrize("bad", [np.zeros((2, 2)), np.zeros((4, 3)), np.zeros(8)])
 def test_wrong_shapes_are_refused_with_the_shape(bad: Points) -> None:
     with pytest.raises(ValueError, match=r"shape \(k >= 3, 2\), got \("):
@@ -146,3 +182,26 @@ def test_upright_boxes_agree_with_counting_pixels(corners: list[tuple[int, ...]]
         grid[top:bottom, left:right] = True
         boxes.append(box(left, top, right, bottom))
     assert area_ratios(boxes, 40, 40).union == pytest.approx(grid.mean(), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(quads, min_size=1, max_size=3))
+def test_slanted_polygons_agree_with_counting_points(polygons: list[Points]) -> None:
+    """Even-odd by its definition: a ray from the point crosses the outline an odd number."""
+    per_px = 4
+    x, y = np.meshgrid(np.arange(0.5, 100 * per_px), np.arange(0.5, 80 * per_px))
+    inside = np.array([_covers(polygon, x / per_px, y / per_px) for polygon in polygons])
+    outline_px = max(float(np.abs(np.diff(p, axis=0, append=p[:1])).sum()) for p in polygons)
+    tolerance = len(polygons) * outline_px / per_px / 8000
+    ratios = area_ratios(polygons, 100, 80)
+    assert ratios.union == pytest.approx(inside.any(axis=0).mean(), abs=tolerance)
+    assert ratios.sum == pytest.approx(inside.mean(axis=(1, 2)).sum(), abs=tolerance)
+    assert ratios.max_region == pytest.approx(inside.mean(axis=(1, 2)).max(), abs=tolerance)
+
+
+def _covers(polygon: Points, x: Points, y: Points) -> NDArray[np.bool_]:
+    crossed = np.zeros(x.shape, dtype=bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y0 != y1:
+            crossed ^= ((y0 < y) != (y1 < y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return crossed

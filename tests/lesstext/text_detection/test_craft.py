@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from lesstext.errors import DetectorError, UsageError
 from lesstext.geometry import area_ratios
-from lesstext.images import DecodedImage, Pixels, decode, resize
+from lesstext.images import DecodedImage, InputShape, Pixels, decode, resize
 from lesstext.shards.fingerprint import sha256_of
 from lesstext.text_detection.detectors import craft, craft_weights
 from lesstext.text_detection.detectors.craft import CraftDetector, CraftStages
 from lesstext.text_detection.detectors.craft_boxes import BoxThresholds, word_boxes
 from lesstext.text_detection.protocol import DetectorSettings, identify_detector, load_detector
+from lesstext.text_detection.stages import Layout
 
 Maps = NDArray[np.float32]
 
@@ -199,6 +200,15 @@ class TestWordBoxes:
         maps[0, 4:12, 4:28] = 1.0
         (box,) = stages.regions(maps, layout).polygons
         assert box[:, 1].max() < 40
+
+    def test_width_and_height_each_have_their_factor(self) -> None:
+        maps = np.zeros((2, 32, 32), dtype=np.float32)
+        maps[0, 4:8, 2:20] = 1.0
+        shape = InputShape(height_px=64, width_px=64, padded_height_px=64, padded_width_px=64)
+        stages = CraftStages(64, BoxThresholds())
+        (small,) = stages.regions(maps, Layout(shape, width=64, height=64)).polygons
+        (large,) = stages.regions(maps, Layout(shape, width=640, height=192)).polygons
+        assert (large == small * [10, 3]).all()
 
 
 class TestDetect:

@@ -7,6 +7,7 @@ from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,12 +17,13 @@ from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.one_shard import annotate_shard
 from lesstext.engines.task import Task
-from lesstext.errors import DetectorError
+from lesstext.errors import DetectorError, ShardError
+from lesstext.images import InputShape
 from lesstext.shards.specs import ShardSource
 from lesstext.text_detection.detectors.craft import CraftDetector
 from lesstext.text_detection.helpers import Helpers, InlineHelpers, ProcessHelpers, helpers_for
-from lesstext.text_detection.protocol import DetectorSettings, load_detector
-from lesstext.text_detection.stages import StagedDetector, staged
+from lesstext.text_detection.protocol import DetectorSettings, TextRegions, load_detector
+from lesstext.text_detection.stages import Layout, StagedDetector, staged
 from tests.lesstext.builders import encoded, picture, sample, write_tar
 from tests.lesstext.conftest import Plugin
 from tests.lesstext.text_detection.staged_fake import SIZE_PX, StagedFake
@@ -88,6 +90,44 @@ def test_an_image_that_breaks_its_batch_fails_alone(
     found = rows(path, tmp_path / "out", StagedFake(), process_helpers if with_processes else None)
     assert [row["status"] for row in found] == ["ok"] * 4 + ["detector_error"] + ["ok"] * 4
     assert "green is too much" in found[4]["error"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["x" * 7 + "o" + "x" * 7, "xxxxoooo" * 3, "xo" * 20],
+    ids=["seven twice", "whole batches between", "every other"],
+)
+def test_failures_with_successes_between_them_condemn_nobody(tmp_path: Path, order: str) -> None:
+    found = rows(_fails_at_x(tmp_path, order), tmp_path / "out", StagedFake())
+    expected = {"x": "detector_error", "o": "ok"}
+    assert [row["status"] for row in found] == [expected[letter] for letter in order]
+
+
+def test_a_detector_that_fails_eight_times_in_a_row_fails_the_shard(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"failed on 8 images in a row.*green is too much"):
+        rows(_fails_at_x(tmp_path, "oooo" + "x" * 8), tmp_path / "out", StagedFake())
+    assert not (tmp_path / "out/x.parquet").exists()
+
+
+def _fails_at_x(folder: Path, order: str) -> Path:
+    """A shard of images that the detector cannot take where the letter is an x."""
+    green, fine = encoded(Image.new("RGB", (64, 64), (0, 255, 0))), encoded(picture(64, 64, 0.5))
+    members = [
+        member
+        for place, letter in enumerate(order)
+        for member in sample(f"{place:03d}", green if letter == "x" else fine)
+    ]
+    return write_tar(folder / "in/x.tar", members)
+
+
+def test_a_detector_without_stages_tells_regions_in_the_frame_of_the_full_image() -> None:
+    """Width and height of a reduced image are each rounded, so each has its own factor."""
+    seen = InputShape(height_px=3, width_px=5, padded_height_px=3, padded_width_px=5)
+    box = np.array([[1, 1], [4, 1], [4, 2], [1, 2]], dtype=np.float32)
+    found = TextRegions((box,), np.ones(1, dtype=np.float32))
+    stages = staged(load_detector("fake")).stages
+    (polygon,) = stages.regions(found, Layout(seen, width=40, height=21)).polygons
+    assert polygon.tolist() == [[8, 7], [32, 7], [32, 14], [8, 14]]
 
 
 def test_an_output_that_cannot_be_measured_fails_alone(shard: Path, tmp_path: Path) -> None:
@@ -159,7 +199,6 @@ def test_craft_gives_one_table_whatever_the_batches_and_helpers(
 
 
 def test_when_memory_runs_out_the_batch_is_halved_for_good(monkeypatch: Any) -> None:
-    import numpy as np
     import torch
 
     detector = real_craft(batch="8")
