@@ -1,185 +1,220 @@
-"""Kill a command again and again at random moments, let it finish, and compare with a calm run.
+"""Kill commands again and again at random moments, let them go on, and compare with a calm run.
 
     python scripts/kill_campaign.py --kills 100 --out scripts/results/kill_campaign.json
 
-Drawn shards and photos in a temporary folder; `score`, `filter`, `export`, `attr-builder build` and
-`train-clip train`, each killed with its whole process group. After the last kill the command runs
-to its end: every file must be the calm run's, byte for byte (files that hold timings aside), and
-nothing hidden may be left but the markers.
+Tiny drawn shards and photos in a temporary folder. Each command is killed with all its processes,
+once to six times in one output folder, and then runs to its end: every file must be the calm run's,
+and nothing half-written may be left there or in the temporary folder. `--out` is written after
+each such round, and what it holds already counts: a campaign that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
+from file_difference import compare_files
+from kill_commands import COMMANDS, Program, make_inputs
 
-from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.storage.guard import MARKER
 
-_TIMED = ("_stats.json", "report.html", "metrics.jsonl", "train.log", "result.json", ".pt")
-_SIZE_PX = 160
+# Times, in fields of files of these names; event files hold nothing else.
+_TIMES = {
+    "_stats.json": {"images_per_s", "seconds"},
+    "result.json": {"train_s", "wait_s"},
+    "comparison.json": {"runs[].train_s", "runs[].wait_s"},
+    "metrics.jsonl": {"[].timing"},
+    ".pt": {"counters.train_s", "counters.wait_s"},
+    "report.html": {"numbers in"},
+}
+_MOST_KILLS_A_ROUND = 6
+_PATIENCE_S = 300.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Verdict:
-    """What became of one command: kills that hit it alive, and what was wrong afterwards."""
+    """What became of one command: kills that hit it alive, in how many rounds, what was wrong."""
 
     command: str
-    kills: int
-    calm_s: float
-    differing: list[str]
-    litter: list[str]
+    kills: int = 0
+    rounds: int = 0
+    calm_s: float = 0.0
+    differing: list[str] = field(default_factory=list)
+    litter: list[str] = field(default_factory=list)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs of each command")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", help="score, filter, export, build or train")
-    parser.add_argument("--out", type=Path, help="JSON summary to write")
+    parser.add_argument("--only", help=f"some of {','.join(COMMANDS)}")
+    parser.add_argument("--out", type=Path, help="JSON summary, to be continued where it exists")
     arguments = parser.parse_args()
+    names = arguments.only.split(",") if arguments.only else list(COMMANDS)
+    verdicts = [_stored(arguments.out, name) for name in names]
     with tempfile.TemporaryDirectory(prefix="kill-campaign-") as folder:
         place = Path(folder)
-        make_inputs(place, random.Random(arguments.seed))
-        verdicts = []
-        for name, command in commands(place).items():
-            if not arguments.only or name in arguments.only:
-                rng = random.Random(f"{arguments.seed} {name}")
-                verdicts.append(campaign(name, command, place, arguments.kills, rng))
-                print(json.dumps(asdict(verdicts[-1])), flush=True)
-    if arguments.out:
-        found = [asdict(verdict) for verdict in verdicts]
-        arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        os.environ["TMPDIR"] = tempfile.tempdir = str(place / "tmp")
+        (place / "tmp").mkdir()
+        # In a process of its own: what is forked later must not have begun threads.
+        _run(lambda: make_inputs(place, random.Random(arguments.seed)))
+        for verdict in verdicts:
+            _campaign(verdict, place, arguments)
     sys.exit(any(verdict.differing or verdict.litter for verdict in verdicts))
 
 
-def make_inputs(place: Path, rng: random.Random) -> None:
-    """Eight shards of 300 drawn images below `in/`, and 400 photos of two classes below `val/`."""
-    for folder in ("in", "val/n01440764", "val/n01443537"):
-        (place / folder).mkdir(parents=True)
-    for shard in range(8):
-        with (place / "in" / f"{shard:05d}.tar").open("wb") as tar:
-            for number in range(300):
-                write_member(tar, f"{number:05d}.jpg", _jpeg(rng))
-                write_member(tar, f"{number:05d}.txt", b"a photo of something")
-            end_archive(tar)
-    for number in range(400):
-        wnid = ("n01440764", "n01443537")[number % 2]
-        (place / "val" / wnid / f"{wnid}_{number}.JPEG").write_bytes(_jpeg(rng))
-
-
-def commands(place: Path) -> dict[str, Callable[[Path], list[str]]]:
-    """Each command as a function of its output folder."""
-    lesstext, shards = [sys.executable, "-m", "lesstext"], str(place / "in")
-    keep = place / "keep.parquet"
-
-    def export(out: Path) -> list[str]:
-        if not keep.exists():
-            scores = place / "scores-for-export"
-            for step in (
-                ["score", shards, "--out", str(scores), "--detector", "fake"],
-                ["select", str(scores), "--out", str(keep), "--max-text-area", "0.2"],
-            ):
-                subprocess.run([*lesstext, *step], check=True, capture_output=True)
-        return [*lesstext, "export", shards, "--selection", str(keep), "--out", str(out)]
-
-    def build(out: Path) -> list[str]:
-        program = [sys.executable, "-m", "attr_builder.cli", "build", str(place / "val")]
-        return [*program, "--out", str(out), "--preset", "visible", "--workers", "2"]
-
-    def train(out: Path) -> list[str]:
-        program = [sys.executable, "-m", "train_clip.cli", "train", "--data", shards]
-        return [
-            *program, "--model", "tiny", "--steps", "40", "--batch-size", "8",
-            "--save-every", "5", "--workers", "1", "--threads", "1", "--device", "cpu",
-            "--out", str(out),
-        ]  # fmt: skip
-
-    fake = ["--detector", "fake", "--workers", "2"]
-    return {
-        "score": lambda out: [*lesstext, "score", shards, "--out", str(out), *fake],
-        "filter": lambda out: [*lesstext, "filter", shards, "--out", str(out), *fake],
-        "export": export,
-        "build": build,
-        "train": train,
-    }
-
-
-def campaign(
-    name: str, command: Callable[[Path], list[str]], place: Path, n_kills: int, rng: random.Random
-) -> Verdict:
-    """One command: a calm run, runs that are killed, a last run to the end, and the comparison."""
-    calm, killed = place / f"{name}-calm", place / f"{name}-killed"
+def _campaign(verdict: Verdict, place: Path, arguments: argparse.Namespace) -> None:
+    """Rounds of one command until it has been killed often enough."""
+    if verdict.kills >= arguments.kills:
+        return
+    program = COMMANDS[verdict.command](place)
+    for module in program.preload:
+        importlib.import_module(module)
+    out, calm = place / "out", place / f"{verdict.command}-calm"
+    _run(program.prepare)
     start = time.monotonic()
-    subprocess.run(command(calm), check=True, capture_output=True)
-    calm_s = time.monotonic() - start
+    _run(lambda: program.run(out))
+    verdict.calm_s = round(time.monotonic() - start, 2)
+    out.rename(calm)
+    while verdict.kills < arguments.kills:
+        rng = random.Random(f"{arguments.seed} {verdict.command} {verdict.rounds}")
+        verdict.kills += _round(program, out, verdict.calm_s, rng)
+        verdict.rounds += 1
+        name = f"round {verdict.rounds}: "
+        verdict.differing += [name + one for one in _differing(calm, out)]
+        verdict.litter += [name + one for one in _litter(out) + _litter(place / "tmp", all_=True)]
+        shutil.rmtree(out)
+        _store(arguments.out, verdict)
+    print(json.dumps(asdict(verdict)), flush=True)
+
+
+def _round(program: Program, out: Path, calm_s: float, rng: random.Random) -> int:
+    """Kill one output's runs at random moments, then let the last one end; returns the kills."""
     kills = 0
-    for round_ in range(10 * n_kills):
-        if kills == n_kills:
-            break
-        # Everything is done after a few rounds: begin anew, so that kills hit all stages.
-        if round_ % 12 == 11:
-            killed.rename(place / f"{name}-old-{round_}")
-        kills += _kill_after(rng.uniform(0.2, calm_s), command(killed))
-    subprocess.run(command(killed), check=True, capture_output=True)
-    wanted, found = contents(calm), contents(killed)
-    names = sorted(wanted.keys() | found.keys())
-    hidden = [str(p.relative_to(killed)) for p in killed.rglob(".*") if p.name != MARKER]
-    return Verdict(
-        command=name,
-        kills=kills,
-        calm_s=round(calm_s, 2),
-        differing=[one for one in names if wanted.get(one) != found.get(one)],
-        litter=sorted(hidden),
-    )
+    for _ in range(rng.randint(1, _MOST_KILLS_A_ROUND)):
+        # Every third in the last fifth, where most files appear.
+        moment = rng.uniform(0.8 if rng.random() < 1 / 3 else 0.0, 1.05) * calm_s
+        child = _start(lambda: program.run(out))
+        if _ends_within(child, moment):
+            return kills
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+    _run(lambda: program.run(out))
+    return kills
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but those that hold times, with the folder's own name taken out of texts."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.endswith(_TIMED) and "tfevents" not in path.name:
-            data = path.read_bytes()
-            if path.suffix in (".json", ".md", ".html"):
-                data = data.replace(folder.name.encode(), b"OUT")
-            found[str(path.relative_to(folder))] = data
-    return found
-
-
-def _kill_after(seconds: float, command: list[str]) -> bool:
-    """Start a command and kill its process group after a while; True if it was still running."""
-    process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _start(act: Callable[[], object]) -> int:
+    """Fork a process group of its own that acts; returns its process id."""
+    log = Path(tempfile.gettempdir()).parent / "log"
+    child = os.fork()
+    if child:
+        return child
+    code = 1
     try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
+        os.setsid()
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        act()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def _jpeg(rng: random.Random) -> bytes:
-    """A drawn picture; some have a magenta patch, which the fake detector takes for text."""
-    noise = np.random.default_rng(rng.randrange(2**32))
-    pixels = cv2.resize(noise.integers(0, 255, (8, 8, 3), dtype=np.uint8), (_SIZE_PX, _SIZE_PX))
-    if rng.random() < 0.5:
-        pixels[: int(_SIZE_PX * rng.uniform(0.05, 0.6))] = (255, 0, 255)
-    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+def _run(act: Callable[[], object]) -> None:
+    """Act in a process of its own, to the end; raises RuntimeError where it fails."""
+    if not _ends_within(_start(act), _PATIENCE_S):
+        raise RuntimeError(f"no end within {_PATIENCE_S} s: {_told()}")
+
+
+def _ends_within(child: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            if status:
+                raise RuntimeError(f"it failed ({status}): {_told()}")
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.002)
+
+
+def _told() -> str:
+    log = Path(tempfile.gettempdir()).parent / "log"
+    return log.read_text(errors="replace")[-3000:]
+
+
+def _differing(calm: Path, found: Path) -> list[str]:
+    """Files that one of them lacks, or whose contents differ in more than times."""
+    names = {str(p.relative_to(root)) for root in (calm, found) for p in root.rglob("*")}
+    return [text for name in sorted(names) if (text := _difference(name, calm, found))]
+
+
+def _difference(name: str, calm: Path, found: Path) -> str:
+    one, other = calm / name, found / name
+    if one.is_dir() and other.is_dir():
+        return ""
+    if not one.exists() or not other.exists():
+        return f"{name}: {'is missing' if one.exists() else 'is new'}"
+    difference = compare_files(one, other)
+    times = next((times for end, times in _TIMES.items() if name.endswith(end)), set[str]())
+    if difference is None or (not difference.reason and _are_times(difference.fields, times)):
+        return ""
+    return f"{name}: {difference.reason or sorted(difference.fields)}"
+
+
+def _are_times(fields: set[str], times: set[str]) -> bool:
+    return all(any(one.startswith(time_) for time_ in times) for one in fields)
+
+
+def _litter(folder: Path, *, all_: bool = False) -> list[str]:
+    """Hidden files that are no markers; or whatever lies there, but torch's and Python's own."""
+    paths = folder.glob("*") if all_ else folder.rglob(".*")
+    return sorted(
+        str(path.relative_to(folder))
+        for path in paths
+        if not path.name.endswith(MARKER) and not path.name.startswith(("torchinductor", "pymp-"))
+    )
+
+
+def _stored(path: Path | None, name: str) -> Verdict:
+    return Verdict(**_read(path).get(name, {"command": name}))
+
+
+def _store(path: Path | None, verdict: Verdict) -> None:
+    if path is not None:
+        found = {**_read(path), verdict.command: asdict(verdict)}
+        partial = path.with_suffix(".new")
+        partial.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if path is not None and path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 if __name__ == "__main__":
