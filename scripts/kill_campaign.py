@@ -3,7 +3,7 @@
     python scripts/kill_campaign.py --kills 100 --out scripts/results/kill_campaign.json
 
 Tiny drawn shards and photos in a temporary folder. Each command is killed with all its processes,
-once to six times in one output folder, and then runs to its end: every file must be the calm run's,
+once to ten times in one output folder, and then runs to its end: every file must be the calm run's,
 and nothing half-written may be left there or in the temporary folder. `--out` is written after
 each such round, and what it holds already counts: a campaign that was stopped goes on.
 """
@@ -40,7 +40,7 @@ _TIMES = {
     ".pt": {"counters.train_s", "counters.wait_s"},
     "report.html": {"numbers in"},
 }
-_MOST_KILLS_A_ROUND = 6
+_MOST_KILLS_A_ROUND = 10
 _PATIENCE_S = 300.0
 
 
@@ -105,8 +105,8 @@ def _round(program: Program, out: Path, calm_s: float, rng: random.Random) -> in
     """Kill one output's runs at random moments, then let the last one end; returns the kills."""
     kills = 0
     for _ in range(rng.randint(1, _MOST_KILLS_A_ROUND)):
-        # Every third in the last fifth, where most files appear.
-        moment = rng.uniform(0.8 if rng.random() < 1 / 3 else 0.0, 1.05) * calm_s
+        # Every third late, where most files appear.
+        moment = rng.uniform(0.7 if rng.random() < 1 / 3 else 0.0, 1.0) * calm_s
         child = _start(lambda: program.run(out))
         if _ends_within(child, moment):
             return kills

@@ -39,14 +39,14 @@ def make_inputs(place: Path, rng: random.Random) -> None:
                 write_member(tar, f"{number:05d}.jpg", _jpeg(rng))
                 write_member(tar, f"{number:05d}.txt", b"a photo of something")
             end_archive(tar)
-    for number in range(120):
+    for number in range(60):
         wnid = _WNIDS[number % 2]
         (place / "val" / wnid / f"{wnid}_{number}.JPEG").write_bytes(_jpeg(rng))
     (place / "classes.csv").write_text(f"wnid,name\n{_WNIDS[0]},tench\n{_WNIDS[1]},goldfish\n")
-    common = 'model = "tiny-vit"\nsteps = 12\nbatch_size = 8\nsave_every = 4\nworkers = 1\n'
+    common = 'model = "tiny-vit"\nsteps = 6\nbatch_size = 8\nsave_every = 2\nworkers = 1\n'
     (place / "arms.toml").write_text(
         f'seeds = [0]\n[common]\n{common}threads = 1\ndevice = "cpu"\ntensorboard = false\n'
-        f'[common.evaluation]\nretrieval = "{place}/in/00000.tar"\nlimit = 20\n'
+        f'[common.evaluation]\nretrieval = "{place}/in/00000.tar"\nlimit = 8\n'
         f'[arms.all]\nsources = [{{ data = "{place}/in" }}]\n'
         f'[arms.half]\nsources = [{{ data = "{place}/in/{{00000..00002}}.tar" }}]\n'
     )
@@ -74,7 +74,7 @@ def _export(place: Path) -> Program:
 
 
 def _build(place: Path) -> Program:
-    more = ["--preset", "visible", "--controls", "none", "--workers", "2", "--chunk-size", "25"]
+    more = ["--preset", "visible", "--controls", "none", "--workers", "2", "--chunk-size", "10"]
     arguments = ["build", f"{place}/val", "--format", "imagefolder,webdataset,parquet", *more]
     return Program(
         run=lambda out: _call("attr_builder.cli", [*arguments, "--out", f"{out}"]),
@@ -87,10 +87,10 @@ def _train(place: Path) -> Program:
 
     def run(out: Path) -> None:
         _call("train_clip.cli", [
-            *_training(place, out), "--workers", "1", "--eval-every", "4",
+            *_training(place, out), "--workers", "1", "--eval-every", "3",
             "--eval-zeroshot", f"{place}/val", "--eval-attacked", f"{place}/twin/attacked",
             "--eval-classes", f"{place}/classes.csv", "--eval-templates", "1",
-            "--eval-retrieval", f"{place}/in/00000.tar", "--eval-limit", "20",
+            "--eval-retrieval", f"{place}/in/00000.tar", "--eval-limit", "8",
         ])  # fmt: skip
 
     return Program(run=run, preload=_TRAINING, prepare=lambda: _build_twin(place))
@@ -164,7 +164,7 @@ def _lesstext(arguments: Callable[[Path], list[str]]) -> Program:
 
 def _training(place: Path, out: Path) -> list[str]:
     return [
-        "train", "--data", f"{place}/in", "--model", "tiny-vit", "--steps", "12",
+        "train", "--data", f"{place}/in", "--model", "tiny-vit", "--steps", "9",
         "--batch-size", "8", "--save-every", "3", "--threads", "1", "--device", "cpu",
         "--no-tensorboard", "--out", f"{out}",
     ]  # fmt: skip
