@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attr_builder.drawing.fonts import FontFile
-from attr_builder.drawing.presets import Variant
+from attr_builder.drawing.presets import VARIANTS, Variant
 from attr_builder.drawing.render import Placement
 from attr_builder.errors import SetError
 from lesstext.storage.files import atomic_path
@@ -85,6 +85,7 @@ class Row:
 
 
 _COLUMNS = tuple(column.name for column in fields(Row))
+_REQUIRED = tuple(column.name for column in fields(Row) if "None" not in str(column.type))
 
 
 def placement_fields(placement: Placement | None, size: tuple[int, int], font: FontFile) -> Any:
@@ -127,31 +128,59 @@ def write_manifest(out: Path, rows: Iterable[Row], metadata: dict[str, str]) -> 
 
 
 def read_manifest(out: Path) -> Iterator[Row]:
-    """The rows of a built set in order; raises SetError where there is no manifest."""
+    """The rows of a built set in order.
+
+    Raises SetError that names the manifest and the column, or the row, that is not as it is
+    written here.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = out / PARQUET_NAME
     try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SetError(
-            f"{path}: no readable manifest; was the build finished? ({error})"
-        ) from error
-    missing = set(_COLUMNS) - set(file.schema_arrow.names)
-    if missing:
-        raise SetError(
-            f"{path}: lacks the column {sorted(missing)[0]}; not a manifest of this tool"
-        )
-    version = (file.schema_arrow.metadata or {}).get(b"schema_version", b"none").decode()
+        with pq.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow)
+            for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP, columns=list(_COLUMNS)):
+                for values in batch.to_pylist():
+                    yield _checked(path, Row(**values))
+    except (OSError, pa.ArrowException) as error:
+        told = " ".join(str(error).split())
+        raise SetError(f"{path}: no readable manifest; was the build finished? ({told})") from error
+
+
+def _check_columns(path: Path, found: Any) -> None:
+    for column in _schema():
+        if column.name not in found.names:
+            raise SetError(f"{path}: lacks the column {column.name}; not a manifest of this tool")
+    version = (found.metadata or {}).get(b"schema_version", b"none").decode("utf-8", "replace")
     if version != str(SCHEMA_VERSION):
         raise SetError(
             f"{path} has schema {version}, this version writes and reads {SCHEMA_VERSION}: "
             "build the set again into another --out"
         )
-    for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
-        for values in batch.to_pylist():
-            yield Row(**values)
+    for column in _schema():
+        given = found.field(column.name).type
+        if not given.equals(column.type):
+            raise SetError(f"{path}: the column {column.name} holds {given}, not {column.type}")
+
+
+def _checked(path: Path, row: Row) -> Row:
+    """A row whose labels count from 0, and whose image lies in the set's folder."""
+    where = f"{path}: the row of key {row.key!r}"
+    for name in _REQUIRED:
+        if getattr(row, name) is None:
+            raise SetError(f"{where} has no {name}")
+    for name in ("true_label", "attack_label"):
+        if getattr(row, name) < 0:
+            raise SetError(f"{where} has the {name} {getattr(row, name)}")
+    if row.variant not in VARIANTS:
+        raise SetError(f"{where} has the variant {row.variant!r}")
+    if row.status == "ok" and (row.output is None or row.output_name is None):
+        raise SetError(f"{where} has no output")
+    place = Path(row.output or "")
+    if place.is_absolute() or ".." in place.parts:
+        raise SetError(f"{where} names an image outside of the set: {row.output!r}")
+    return row
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -103,16 +103,8 @@ class Recipe:
         return self.strategy == "paper" and self.keep_noops and plain == PAPER.render
 
     def as_json(self) -> dict[str, Any]:
-        """The recipe as plain data, as `from_json` reads it."""
+        """The recipe as plain data."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Recipe:
-        """The recipe that `as_json` wrote."""
-        fields = dict(data)
-        fields["render"] = RenderOptions(**fields["render"])
-        fields["controls"] = tuple(fields["controls"])
-        return cls(**fields)
 
 
 def make_recipe(

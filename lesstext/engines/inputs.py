@@ -13,7 +13,14 @@ from lesstext.shards.samples import Row
 from lesstext.shards.tar_reading import SampleEntry
 from lesstext.storage.paths import Location
 from lesstext.storage.scratch import scratch_folder
-from lesstext.tables.table import TABLE_SUFFIX, Footer, read_footer, table_digest, table_path
+from lesstext.tables.table import (
+    TABLE_SUFFIX,
+    Footer,
+    read_footer,
+    reading,
+    table_digest,
+    table_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +34,19 @@ class InputTable:
     def rows(self, entries: Sequence[SampleEntry]) -> list[Row]:
         """The table's rows, one for each of the shard's samples.
 
-        Raises TableError when they are not of these samples.
+        Raises TableError when they cannot be read, or are not of these samples.
         """
         import pyarrow.parquet as pq
 
-        if isinstance(self.path, Path):
-            rows: list[Row] = pq.read_table(self.path).to_pylist()
-        else:
-            with scratch_folder() as folder:
-                self.path.download(folder / self.path.name)
-                rows = pq.read_table(folder / self.path.name).to_pylist()
-        if [row["key"] for row in rows] != [entry.key for entry in entries]:
+        with reading(self.path):
+            if isinstance(self.path, Path):
+                rows: list[Row] = pq.read_table(self.path).to_pylist()
+            else:
+                with scratch_folder() as folder:
+                    self.path.download(folder / self.path.name)
+                    rows = pq.read_table(folder / self.path.name).to_pylist()
+            keys = [row["key"] for row in rows]
+        if keys != [entry.key for entry in entries]:
             raise TableError(f"{self.path} does not hold the samples of shard {self.footer.shard}")
         return rows
 

@@ -25,6 +25,7 @@ from lesstext.tables.table import (
     Footer,
     TableWriter,
     stats_path,
+    table_digest,
 )
 from lesstext.timing import StageClock
 
@@ -53,12 +54,10 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
         for n_new in _annotate(task, worker, shard, inputs, parts, clock):
             if progress is not None:
                 progress(n_new)
-        footer = _write_table(task, shard, worker.id, inputs, parts.rows())
+        footer = _write_table(task, shard, worker.id, inputs, parts.rows(), clock)
         parts.remove()
-    seconds = clock.as_dict()
-    _write_stats(task, footer, seconds)
     return ShardReport(
-        shard=footer.shard, counts=footer.counts, problems=footer.problems, seconds=seconds
+        shard=footer.shard, counts=footer.counts, problems=footer.problems, seconds=clock.as_dict()
     )
 
 
@@ -155,9 +154,15 @@ def _write_table(
     annotator: str,
     inputs: Mapping[str, InputTable],
     rows: Iterable[Row],
+    clock: StageClock,
 ) -> Footer:
+    """Write the stats, and then the table, so that there is none whose digest is not known."""
     counts: Counter[str] = Counter()
-    with TableWriter(task.table, table_schema(task.annotator)) as table:
+
+    def write_stats(table: Path) -> None:
+        _write_stats(task, footer, clock.as_dict(), table_digest(table))
+
+    with TableWriter(task.table, table_schema(task.annotator), before=write_stats) as table:
         for row in rows:
             _log_trouble(task.source.name, row)
             counts[row["status"]] += 1
@@ -184,12 +189,13 @@ def _log_trouble(shard: str, row: Row) -> None:
         _log.info("shard %s, key %s: %s: %s", shard, row["key"], row["status"], row["error"])
 
 
-def _write_stats(task: Task, footer: Footer, seconds: dict[str, float]) -> None:
-    """What may differ between equal runs goes here, never into the table."""
+def _write_stats(task: Task, footer: Footer, seconds: dict[str, float], table: str) -> None:
+    """What may differ between equal runs goes here, never into the table; and its digest."""
     n = footer.n_samples
     stats: dict[str, Any] = {
         "shard": footer.shard,
         "location": task.source.place,
+        "table": table,
         "samples": n,
         "counts": footer.counts,
         "problems": footer.problems,

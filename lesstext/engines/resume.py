@@ -13,7 +13,7 @@ from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
 from lesstext.storage.validation import json_object
-from lesstext.tables.table import Footer, Origin, read_footer, stats_path
+from lesstext.tables.table import Footer, Origin, read_footer, stats_path, table_digest
 
 
 def done_before(task: Task, annotator: str) -> ShardReport | None:
@@ -44,7 +44,7 @@ def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport |
         return None
     if shard.etag is not None and footer.fingerprint.etag not in (None, shard.etag):
         return None  # the remote file was written anew since
-    if footer.fingerprint != shard:
+    if footer.fingerprint != shard or not _is_as_written(task):
         return None
     return report_from_footer(task, footer, annotator)
 
@@ -115,6 +115,17 @@ def _origin(table: Location) -> Origin | None:
         return Origin.of(read_footer(table))
     except (OSError, LesstextError):
         return None
+
+
+def _is_as_written(task: Task) -> bool:
+    """Whether a local table's size and edges are still those that its stats tell, if they do.
+
+    Object storage holds the bytes that it was given, or none.
+    """
+    recorded = json_object(stats_path(task.out, task.source.name)).get("table")
+    return (
+        recorded is None or not isinstance(task.table, Path) or recorded == table_digest(task.table)
+    )
 
 
 def _place_of_table(task: Task) -> str | None:

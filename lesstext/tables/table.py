@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -173,9 +173,13 @@ class TableWriter:
     and `finish` must have been called by then.
     """
 
-    def __init__(self, path: Location, schema: pa.Schema) -> None:
+    def __init__(
+        self, path: Location, schema: pa.Schema, before: Callable[[Path], object] | None = None
+    ) -> None:
+        """`before` is called with the finished file, which then becomes visible."""
         self._path = path
         self._schema = schema
+        self._before = before
         self._rows: list[Mapping[str, Any]] = []
         self._footer: Footer | None = None
         self._stack = ExitStack()
@@ -183,18 +187,23 @@ class TableWriter:
     def __enter__(self) -> TableWriter:
         import pyarrow.parquet as pq
 
-        partial = self._stack.enter_context(atomic_path(self._path))
-        writer = pq.ParquetWriter(partial, self._schema, compression=_COMPRESSION)
+        self._partial = self._stack.enter_context(atomic_path(self._path))
+        writer = pq.ParquetWriter(self._partial, self._schema, compression=_COMPRESSION)
         self._writer = self._stack.enter_context(writer)
         return self
 
     def __exit__(self, *exc_info: Any) -> bool | None:
-        if exc_info[0] is None:
+        if exc_info[0] is not None:
+            return self._stack.__exit__(*exc_info)
+        with self._stack:
             if self._footer is None:
                 raise RuntimeError("a table was closed before finish() was called")
             self._flush()
             self._writer.add_key_value_metadata({_FOOTER_KEY: self._footer.as_bytes()})
-        return self._stack.__exit__(*exc_info)
+            self._writer.close()
+            if self._before is not None:
+                self._before(self._partial)
+        return None
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one row; columns that are missing become null."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -294,6 +295,69 @@ def test_sets_without_manifest_are_refused(tmp_path: Path) -> None:
         load_painter(tmp_path)
     with pytest.raises(SetError, match="was the build finished"):
         list(read_manifest(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    {
+        "not JSON": (lambda text: text[:40], "recipe.json is damaged: "),
+        "no recipe": (lambda text: "{}", "the field recipe is missing"),
+        "another type": (lambda text: text.replace('"jpeg"', "7"), "recipe.render.encoding: "),
+        "out of range": (lambda text: text.replace('"quality": 75', '"quality": 0'), "1 to 100"),
+        "nested": (lambda text: "[" * 100_000, "recipe.json is damaged: "),
+    }.values(),
+)
+def test_a_damaged_recipe_is_named_with_its_field(
+    make_build: MakeBuild, change: Callable[[str], str], told: str
+) -> None:
+    plan = make_build()
+    run_build(plan)
+    path = plan.out / "recipe.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(SetError) as caught:
+        load_painter(plan.out)
+    assert told in str(caught.value) and str(path) in str(caught.value)
+
+
+def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("true_label", pa.scalar("7"), "the column true_label holds string, not int32"),
+        ("key", pa.scalar(None, pa.string()), "has no key"),
+        ("attack_label", pa.scalar(-1, pa.int32()), "has the attack_label -1"),
+        ("variant", pa.scalar("../esc"), "has the variant '../esc'"),
+        ("output", pa.scalar("../../../etc/passwd"), "outside of the set"),
+        ("output", pa.scalar("/etc/passwd"), "outside of the set"),
+        ("output_name", pa.scalar(None, pa.string()), "has no output"),
+    ],
+)
+def test_rows_that_no_build_writes_are_named(
+    make_build: MakeBuild, name: str, value: pa.Scalar, told: str
+) -> None:
+    plan = make_build()
+    run_build(plan)
+    path = plan.out / "manifest.parquet"
+    table = pq.read_table(path)
+    pq.write_table(
+        with_column(table, name, pa.array([value.as_py()] * len(table), value.type)), path
+    )
+    with pytest.raises(SetError) as caught:
+        list(read_manifest(plan.out))
+    assert told in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_manifest_damaged_within_is_named(make_build: MakeBuild) -> None:
+    plan = make_build()
+    run_build(plan)
+    path = plan.out / "manifest.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + bytes(600) + data[604:])
+    with pytest.raises(SetError, match=r"manifest\.parquet: no readable manifest"):
+        list(read_manifest(plan.out))
 
 
 def test_transform_gives_the_stored_pixels(make_build: MakeBuild, photos: Path) -> None:

@@ -114,6 +114,16 @@ def test_a_missing_or_stale_input_fails_its_shard_by_name(
     assert "another version of shard b/00000" in errors and "lesstext annotate text_area" in errors
 
 
+def test_an_input_table_damaged_within_fails_its_shard_by_name(
+    doubled: Score, tmp_path: Path
+) -> None:
+    table = next((tmp_path / "scores").rglob("*.parquet"))
+    data = table.read_bytes()
+    table.write_bytes(data[:4] + bytes(396) + data[400:])
+    (report,) = [report for report in doubled().reports if report.error is not None]
+    assert f"{table} is damaged" in str(report.error)
+
+
 def test_inputs_that_are_lacking_or_unknown_are_wrong_use(doubled: Score, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs --input text_area=FOLDER"):
         doubled(inputs={})

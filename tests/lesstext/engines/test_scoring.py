@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import struct
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from lesstext.errors import ShardError, TableError, UsageError
 from lesstext.images import Pixels
 from lesstext.shards.specs import ShardSource, expand_specs
 from lesstext.tables.folder import TableSource, open_tables
-from lesstext.tables.table import find_tables, read_footer, table_path
+from lesstext.tables.table import find_tables, read_footer, table_digest, table_path
 from lesstext.text_detection.protocol import TextRegions
 from lesstext.verify import verify_shards
 from tests.lesstext.builders import encoded, picture, ratio_samples, sample, tar_bytes, write_tar
@@ -135,6 +136,41 @@ def test_a_table_of_fewer_rows_than_its_footer_counts_is_not_done(
         read_footer(table)
     assert score(shards).n_done_before == 2
     assert table.read_bytes() == whole
+
+
+def test_a_zeroed_table_under_a_good_footer_is_not_done(shards: Path, score: Score) -> None:
+    score(shards)
+    table = shards.parent / "scores/a/00000.parquet"
+    whole = table.read_bytes()
+    table.write_bytes(whole[:4] + bytes(396) + whole[400:])
+    assert score(shards).n_done_before == 2
+    assert table.read_bytes() == whole
+    assert score(shards).n_done_before == 3
+
+
+def test_no_table_is_seen_before_its_stats(
+    shards: Path, score: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two would leave a table whose stats nothing ever writes."""
+    stats = shards.parent / "scores/a/00000_stats.json"
+
+    def replace(partial: Path, target: Path) -> None:
+        if target == stats.with_name("00000.parquet"):
+            assert json.loads(stats.read_text())["table"] == table_digest(partial)
+            seen.append(target)
+        os.rename(partial, target)
+
+    seen: list[Path] = []
+    monkeypatch.setattr("lesstext.storage.files.os.replace", replace)
+    score(shards)
+    assert len(seen) == 1
+
+
+def test_tables_without_stats_stay_done(shards: Path, score: Score) -> None:
+    score(shards)
+    for stats in (shards.parent / "scores").rglob("*_stats.json"):
+        stats.unlink()
+    assert score(shards).n_done_before == 3
 
 
 def test_verify_full_sees_a_zeroed_table_under_a_good_footer(shards: Path, score: Score) -> None:
