@@ -92,30 +92,37 @@ def filter_() -> None:
 
 @app.command(epilog="Example: `lesstext report scores/ --shards laion/ --out report.html`")
 def report(
-    scores: Annotated[str, typer.Argument(help="Folder or URL of score tables.")],
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders or URLs of tables, one for each annotator; `NAME=FOLDER` renames one.",
+            metavar="TABLES...",
+        ),
+    ],
     out: Annotated[str, typer.Option(help="HTML file to write.")],
     shards: Annotated[
         list[str] | None, typer.Option(help="Where the images are; without, none are shown.")
     ] = None,
     max_text_area: Annotated[float, typer.Option(help="Where the slider starts.")] = 0.005,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
-    examples: Annotated[
-        int, typer.Option(help="Images embedded in the page, about 20 kB each.")
-    ] = 240,
+    samples: Annotated[int, typer.Option(help="Samples shown at most; counts are of all.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Draws the samples that are shown.")] = 0,
 ) -> None:
-    """Write one self-contained page: histogram, kept share, examples, failures, speed."""
+    """Write an offline page: histogram, slider, thousands of pictures, marks, failures, speed."""
     from lesstext.report import write_report
     from lesstext.shards.specs import expand_specs
     from lesstext.storage.paths import location
+    from lesstext.tables.folder import parse_source
 
     sources = expand_specs(shards) if shards else None
     write_report(
-        location(scores),
+        [parse_source(text) for text in tables],
         sources,
         location(out),
         max_text_area=max_text_area,
         title=title,
-        n_examples=examples,
+        n_samples=samples,
+        seed=seed,
     )
     print(out)
 

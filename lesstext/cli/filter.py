@@ -34,7 +34,7 @@ from lesstext.tables.selection import read_selection
 from lesstext.tables.table import table_names
 
 _SELECTION, _CONTROL = "selection.parquet", "selection.control.parquet"
-_SHARDS, _REPORT = "shards", "report.html"
+_SHARDS, _REPORT, _REPORT_FILES = "shards", "report.html", "report_files"
 _MAX_TEXT_AREA = 0.005
 _NO_RULE = ("tables", "out", "require", "npy")
 
@@ -157,7 +157,7 @@ def _replace_local(config: FilterConfig, sources: Sequence[ShardSource]) -> int:
         print(f"{out}: nothing was replaced, because not all shards could be written")
         return 1
     _report(config, read_selection(new / _SELECTION).threshold, new / _REPORT)
-    names = [_CONTROL, _REPORT, _SELECTION]
+    names = [_CONTROL, _REPORT_FILES, _REPORT, _SELECTION]
     swap(out, names if is_same else [_SHARDS, *names])
     print(f"report: {out / _REPORT}")
     return 0

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from lesstext.errors import ShardError
 from lesstext.image_formats import refuse_large_file
 from lesstext.images import DEFAULT_MAX_PIXELS, Pixels, decode, resize
+from lesstext.report.samples import Shown
 from lesstext.shards.captions import read_caption
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.specs import ShardSource
-from lesstext.shards.tar_reading import Member, SampleEntry, split_name
+from lesstext.shards.tar_reading import Member, SampleEntry, index_shard, split_name
 from lesstext.shards.tar_walk import (
     BLOCK_BYTES,
     TarMember,
@@ -25,11 +27,11 @@ from lesstext.shards.tar_walk import (
     walk_tar,
 )
 from lesstext.storage.fetching import open_remote
+from lesstext.storage.paths import N_PARALLEL_REQUESTS
 from lesstext.tables.table import Footer
 
-THUMBNAIL_PX = 256
-_JPEG_QUALITY = 80
 _REMOTE_FAILURES_BEFORE_GIVING_UP = 3
+_LOCAL_THREADS = 4
 _BLOCK = BLOCK_BYTES
 _BEFORE_IMAGE_BYTES = 64 * 1024
 _BEHIND_IMAGE_BYTES = 16 << 20
@@ -38,108 +40,142 @@ _MAX_MEMBERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A thumbnail as a data URI and the sample's caption, or why there is none."""
+    """A thumbnail (h, w, 3) RGB and the sample's caption, or why there is no thumbnail."""
 
-    image: str | None = None
+    pixels: Pixels | None = None
     caption: str | None = None
     missing: str | None = None
 
 
 class PictureReader:
-    """Reads single samples by their byte offset; what goes wrong becomes `Picture.missing`.
+    """Reads single samples by their byte offset, in several threads at once; what goes wrong
+    becomes `Picture.missing`.
 
     Remote shards are read in small ranges; `pipe:` shards cannot be and are not read.
     """
 
-    def __init__(self, shards: Sequence[ShardSource] | None) -> None:
+    def __init__(
+        self, shards: Sequence[ShardSource] | None, footers: Sequence[Footer], px: int
+    ) -> None:
         self._sources = None if shards is None else {source.name: source for source in shards}
+        self._footers = footers
+        self._px = px
+        self._walking = threading.Lock()
+        self._reasons: dict[int, str | None] = {}
+        self._indexes: dict[int, dict[str, Member]] = {}
         self._remote_failures = 0
 
-    def read_all(self, footer: Footer, rows: Sequence[dict[str, Any]]) -> Iterator[Picture]:
-        """One picture for each of these rows of one shard's table, in order."""
+    @property
+    def n_threads(self) -> int:
+        """How many pictures are to be read at once: few where each may be large, more where each
+        means waiting for an answer."""
+        is_remote = any(not source.is_local for source in (self._sources or {}).values())
+        return N_PARALLEL_REQUESTS if is_remote else _LOCAL_THREADS
+
+    def read(self, sample: Shown) -> Picture:
+        """The picture of one sample."""
+        if sample.status != "ok":
+            return Picture(missing=f"{sample.status}: {sample.error or ''}".strip(" :"))
+        try:
+            with self._open(sample.id.table) as file:
+                return self._read(file, sample)
+        except _UnavailableError as error:
+            return Picture(missing=str(error))
+
+    @contextmanager
+    def _open(self, table: int) -> Iterator[BinaryIO]:
+        footer = self._footers[table]
         source = self._sources.get(footer.shard) if self._sources is not None else None
         if source is None:
             reason = "no shards were given" if self._sources is None else "shard was not given"
-            yield from (Picture(missing=reason) for _ in rows)
-            return
-        try:
-            with self._open(source, footer) as file:
-                yield from (_read_picture(file, row, footer) for row in rows)
-        except _UnavailableError as error:
-            yield from (Picture(missing=str(error)) for _ in rows)
-
-    @contextmanager
-    def _open(self, source: ShardSource, footer: Footer) -> Iterator[BinaryIO]:
-        if source.is_local:
-            with _open_local(source, footer) as file:
-                yield file
-            return
-        if self._remote_failures >= _REMOTE_FAILURES_BEFORE_GIVING_UP:
-            raise _UnavailableError("remote shards cannot be read")
-        try:
-            file = _open_remote(source, footer)
-        except _UnavailableError:
-            self._remote_failures += 1
-            raise
-        with file:
+            raise _UnavailableError(reason)
+        if table not in self._reasons:
+            self._reasons[table] = self._check(source, footer)
+        against = self._reasons[table]
+        if against is not None:
+            raise _UnavailableError(against)
+        with _opened(source) as file:
             yield file
+
+    def _check(self, source: ShardSource, footer: Footer) -> str | None:
+        """Why a shard's pictures cannot be shown; None where they can."""
+        if not source.is_local and self._remote_failures >= _REMOTE_FAILURES_BEFORE_GIVING_UP:
+            return "remote shards cannot be read"
+        try:
+            return _reason_against(source, footer)
+        except _UnavailableError as error:
+            self._remote_failures += not source.is_local
+            return str(error)
+
+    def _read(self, file: BinaryIO, sample: Shown) -> Picture:
+        max_pixels = self._footers[sample.id.table].settings.get("max_pixels", DEFAULT_MAX_PIXELS)
+        try:
+            offset, size = self._place(file, sample)
+            refuse_large_file(size, max_pixels)
+            file.seek(offset)
+            decoded = decode(file.read(size), max_pixels=max_pixels, target_px=self._px)
+            caption = _find_caption(file, sample.key, offset, size)
+        except _UnavailableError:
+            raise
+        except Exception as error:  # the one-sample boundary: said in the image's place
+            return Picture(missing=f"image cannot be read: {error}")
+        return Picture(pixels=_shrink(decoded.pixels, self._px), caption=caption)
+
+    def _place(self, file: BinaryIO, sample: Shown) -> tuple[int, int]:
+        """Where the image lies; a table that does not say it costs a walk through the shard."""
+        if sample.image_offset is not None and sample.image_size is not None:
+            return sample.image_offset, sample.image_size
+        with self._walking:
+            index = self._indexes.get(sample.id.table)
+            if index is None:
+                index = self._indexes[sample.id.table] = _images_of(file)
+        if sample.key not in index:
+            raise _UnavailableError("the image was not found in the shard")
+        return index[sample.key].offset, index[sample.key].size
 
 
 class _UnavailableError(Exception):
     """A shard's images cannot be shown; the text says why."""
 
 
+def _reason_against(source: ShardSource, footer: Footer) -> str | None:
+    with _opened(source) as file:
+        if source.is_local:
+            same = fingerprint(Path(source.location), footer.fingerprint.etag) == footer.fingerprint
+        else:
+            same = file.seek(0, io.SEEK_END) == footer.fingerprint.size_bytes
+    return None if same else "shard has changed since it was scored"
+
+
 @contextmanager
-def _open_local(source: ShardSource, footer: Footer) -> Iterator[BinaryIO]:
-    path = Path(source.location)
+def _opened(source: ShardSource) -> Iterator[BinaryIO]:
     try:
-        if fingerprint(path, footer.fingerprint.etag) != footer.fingerprint:
-            raise _UnavailableError("shard has changed since it was scored")
-        file = path.open("rb")
-    except OSError as error:
-        raise _UnavailableError(f"shard cannot be opened: {error.strerror}") from error
+        file = _open(source)
+    except Exception as error:  # the one-shard boundary: each filesystem has errors of its own
+        if source.is_local and isinstance(error, OSError):
+            raise _UnavailableError(f"shard cannot be opened: {error.strerror}") from error
+        raise _UnavailableError(f"remote shard cannot be opened: {error}") from error
     with file:
         yield file
 
 
-def _open_remote(source: ShardSource, footer: Footer) -> BinaryIO:
+def _open(source: ShardSource) -> BinaryIO:
+    return Path(source.location).open("rb") if source.is_local else open_remote(source.location)[0]
+
+
+def _images_of(file: BinaryIO) -> dict[str, Member]:
+    """Every image of a local shard by its key."""
     try:
-        file, size = open_remote(source.location)
-    except Exception as error:  # the one-shard boundary: each filesystem has errors of its own
-        raise _UnavailableError(f"remote shard cannot be opened: {error}") from error
-    if size != footer.fingerprint.size_bytes:
-        file.close()
-        raise _UnavailableError("shard has changed since it was scored")
-    return file
+        samples = index_shard(Path(file.name)).samples
+    except (ShardError, TypeError, AttributeError) as error:
+        raise _UnavailableError("the tables do not say where the image is") from error
+    return {one.key: one.image for one in samples if one.image is not None and not one.duplicate}
 
 
-def _read_picture(file: BinaryIO, row: dict[str, Any], footer: Footer) -> Picture:
-    max_pixels = footer.settings.get("max_pixels", DEFAULT_MAX_PIXELS)
-    offset, size = row["image_offset"], row["image_size"]
-    if offset is None or size is None:
-        return Picture(missing="the score table does not say where the image is")
-    try:
-        refuse_large_file(size, max_pixels)
-        file.seek(offset)
-        decoded = decode(file.read(size), max_pixels=max_pixels, target_px=THUMBNAIL_PX)
-        caption = _find_caption(file, row["key"], offset, size)
-    except Exception as error:  # the one-sample boundary: said in the image's place
-        return Picture(missing=f"image cannot be read: {error}")
-    return Picture(image=_as_data_uri(_shrink(decoded.pixels)), caption=caption)
-
-
-def _shrink(pixels: Pixels) -> Pixels:
+def _shrink(pixels: Pixels, px: int) -> Pixels:
     height, width = pixels.shape[:2]
-    scale = min(1.0, THUMBNAIL_PX / max(height, width))
+    scale = min(1.0, px / max(height, width))
     return resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
-
-
-def _as_data_uri(pixels: Pixels) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _find_caption(file: BinaryIO, key: str, offset: int, size: int) -> str | None:

@@ -1,8 +1,8 @@
-"""What the report asks of many score tables at once, answered by DuckDB in bounded memory.
+"""What the report asks of many tables at once, answered by DuckDB in bounded memory.
 
 Every query streams over the tables and keeps only counts or the few best rows. Every choice of
-rows goes by a hash of their identity, so that equal tables give equal answers; the hash is
-DuckDB's own, ten times as fast as MD5, and may differ between its versions.
+rows goes by a hash of their identity and the seed, so that equal tables give equal answers; the
+hash is DuckDB's own, ten times as fast as MD5, and may differ between its versions.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lesstext.errors import TableError, UsageError
+from lesstext.errors import TableError
 from lesstext.tables.checks import find_damage
+from lesstext.tables.columns import parquet_list
 from lesstext.tables.folder import TableFolder
 
 _STRATA_PER_DECADE = 30
 _LOWEST_DECADE = -4
 _FAILURE = "status <> 'ok'"
 _NOTE = "status = 'ok' AND error IS NOT NULL"
-_COUNTED = ("key", "status", "error", "text_area_ratio")
-_SHOWN = (
-    *("key", "text_area_ratio", "width", "height", "n_regions", "regions"),
-    *("image_offset", "image_size"),
-)
-_USABLE = "status = 'ok' AND text_area_ratio IS NOT NULL"
+_RATIO = "text_area_ratio"
+_COUNTED = ("key", "status", "error", _RATIO)
+_USABLE = f"status = 'ok' AND {_RATIO} IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,19 +52,16 @@ class TroubleGroup:
     examples: list[Trouble]
 
 
-class ScoreRows:
-    """The rows of all text-area tables of a folder."""
+class ReportRows:
+    """The rows of the report's tables: those of its first folder, joined to others where asked."""
 
-    def __init__(self, folder: TableFolder) -> None:
+    def __init__(self, folder: TableFolder, seed: int = 0) -> None:
         import duckdb
 
-        if "text_area_ratio" not in folder.columns:
-            raise UsageError(
-                f"{folder.source.folder} holds tables of {folder.annotator_name}; "
-                "the report shows those of text_area"
-            )
         self.folder = folder
-        folder.fetch(_COUNTED)
+        self.has_ratio = _RATIO in folder.columns
+        self._seed = seed
+        folder.fetch([name for name in _COUNTED if name in folder.columns])
         self._connection = duckdb.connect(config={"preserve_insertion_order": False})
         self._connection.execute(
             """CREATE TEMP TABLE shards AS
@@ -109,9 +104,9 @@ class ScoreRows:
         above = "> $threshold::FLOAT ORDER BY text_area_ratio"
         query = f"SELECT nr, row FROM lots WHERE {_USABLE} AND text_area_ratio"
         return [
-            RowId(*found)
+            row_id
             for side in (below, above)
-            for found in self._ask(f"{query} {side}, lot LIMIT {n:d}", threshold=threshold)
+            for row_id in self._row_ids(f"{query} {side}, lot LIMIT {n:d}", threshold=threshold)
         ]
 
     def stratified(self, n: int) -> list[list[RowId]]:
@@ -124,13 +119,46 @@ class ScoreRows:
             FROM lots WHERE {_USABLE} GROUP BY {_stratum()} ORDER BY {_stratum()}"""
         return [[RowId(row["nr"], row["row"]) for row in band] for (band,) in self._ask(query)]
 
-    def details(self, wanted: Sequence[RowId]) -> dict[RowId, dict[str, Any]]:
-        """What is shown of some rows; a table without regions has no such column."""
-        by_table: dict[int, set[int]] = {}
-        for row_id in wanted:
-            by_table.setdefault(row_id.table, set()).add(row_id.row)
-        found = self.folder.read_rows(by_table, _SHOWN)
-        return {RowId(*place): row for place, row in found.items()}
+    def failed(self, n: int) -> list[RowId]:
+        """Up to `n` failed samples, drawn by lot."""
+        return self._drawn(_FAILURE, n)
+
+    def by_lot(self, n: int) -> list[RowId]:
+        """Up to `n` of all samples, drawn by lot."""
+        return self._drawn("true", n)
+
+    def seen_by(self, other: TableFolder, condition: str, n: int) -> tuple[int, list[RowId]]:
+        """Samples whose ratio is exactly 0 while `condition` holds in another folder's tables: how
+        many there are, and up to `n` of them by lot."""
+        _fetch_all(other)
+        source = f"""lots JOIN (
+            SELECT file_index AS nr, file_row_number AS row FROM {_scan(other)} WHERE {condition}
+        ) AS seen USING (nr, row) WHERE {_USABLE} AND {_RATIO} = 0"""
+        [(count,)] = self._ask(f"SELECT count(*) FROM {source}")
+        return count, self._row_ids(f"SELECT nr, row FROM {source} ORDER BY lot LIMIT {n:d}")
+
+    def ask(self, folder: TableFolder, query: str) -> list[tuple[Any, ...]]:
+        """A query over the view `rows` of one folder's tables, every column of them."""
+        import duckdb
+
+        _fetch_all(folder)
+        rows = f"""WITH rows AS (
+            SELECT tables.* EXCLUDE (file_row_number), name AS shard,
+                   file_index AS nr, file_row_number AS row
+            FROM {_scan(folder)} AS tables JOIN shards ON file_index = shards.nr) """
+        try:
+            found: list[tuple[Any, ...]] = self._connection.execute(rows + query).fetchall()
+        except duckdb.Error as error:
+            damage = find_damage(folder, ("key", "status"))
+            message = f"{folder.source.folder}: the tables cannot be read: {error}"
+            raise damage or TableError(message) from error
+        return found
+
+    def _drawn(self, condition: str, n: int) -> list[RowId]:
+        return self._row_ids(f"SELECT nr, row FROM lots WHERE {condition} ORDER BY lot LIMIT {n:d}")
+
+    def _row_ids(self, query: str, **parameters: Any) -> list[RowId]:
+        return [RowId(*found) for found in self._ask(query, **parameters)]
 
     def _troubles(self, condition: str, n: int) -> list[TroubleGroup]:
         query = f"""
@@ -148,12 +176,13 @@ class ScoreRows:
         """Run a query over `rows`, or over `lots`: rows with their shard and a stable hash."""
         import duckdb
 
-        source = """
+        ratio = _RATIO if self.has_ratio else f"NULL::FLOAT AS {_RATIO}"
+        source = f"""
             WITH rows AS (
-                SELECT file_index AS nr, file_row_number AS row, key, status, error, text_area_ratio
+                SELECT file_index AS nr, file_row_number AS row, key, status, error, {ratio}
                 FROM read_parquet($files, file_row_number = true, hive_partitioning = false)
             ), lots AS (
-                SELECT rows.*, name, hash(name, key, row) AS lot
+                SELECT rows.*, name, hash(name, key, row, {self._seed:d}) AS lot
                 FROM rows JOIN shards ON rows.nr = shards.nr
             ) """
         try:
@@ -170,3 +199,14 @@ def _stratum() -> str:
     lowest = _STRATA_PER_DECADE * _LOWEST_DECADE
     band = f"floor({_STRATA_PER_DECADE} * log10(greatest(text_area_ratio, 1e{_LOWEST_DECADE})))"
     return f"CASE WHEN text_area_ratio <= 0 THEN {lowest - 1} ELSE {band} END"
+
+
+def _scan(folder: TableFolder) -> str:
+    """SQL that reads all of a folder's tables, their places in its order in `file_index`."""
+    paths = parquet_list(file.path for file in folder.files)
+    return f"""read_parquet({paths}, file_row_number = true, hive_partitioning = false,
+        union_by_name = {not folder.is_uniform})"""
+
+
+def _fetch_all(folder: TableFolder) -> None:
+    folder.fetch(folder.columns)

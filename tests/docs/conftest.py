@@ -36,6 +36,9 @@ mine = my_detector
 [lesstext.annotators]
 sharpness = my_annotator:Sharpness
 
+[lesstext.report_panels]
+sharpness = my_panel:SharpnessPanel
+
 [train_clip.objectives]
 hard-negatives = my_objective:HardNegatives
 """

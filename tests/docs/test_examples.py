@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,19 @@ def test_the_example_detector_writes_tables(playground: Path, run_script: RunScr
     assert "row-contrast contrast=128" in run_script("bash", f"{picky} --workers 1")
     table = pq.read_table(playground / "other" / "00000.parquet")
     assert table.column("text_area_ratio").to_pylist() == [0.0, 0.0]
+
+
+def test_the_example_panel_stands_on_the_page(playground: Path, run_script: RunScript) -> None:
+    run_script(
+        "bash",
+        """lesstext score laion/ --out scores/ --workers 1
+        lesstext annotate sharpness laion/ --out sharpness/ --workers 1
+        lesstext report scores/ sharpness/ --shards laion/ --out report.html""",
+    )
+    page = (playground / "report.html").read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found is not None
+    panel = json.loads(found[1])["panels"]["sharpness"]
+    assert panel["whole"]["n"] == len(panel["samples"]) == 16
+    assert max(panel["samples"].values()) > 0
+    assert '((NAME) => {\nlesstextReport.panel(NAME, {\n      title: "Sharpness"' in page

@@ -17,6 +17,22 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--no-first-run", "--remote-debugging-port=0"),
 )
+_KEY_CODES = {
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+    "Enter": 13,
+    "Escape": 27,
+    "Delete": 46,
+    "Tab": 9,
+    "/": 191,
+    "[": 219,
+    "]": 221,
+    "?": 191,
+}
 _START_TIMEOUT_S = 60
 _REPLY_TIMEOUT_S = 60
 
@@ -58,25 +74,63 @@ class Page:
         while not self._loaded:
             self._note(json.loads(self._socket.recv()))
 
-    def evaluate(self, expression: str) -> Any:
+    def evaluate(self, expression: str, *, may_fail: bool = False) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
         reply = self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in reply, reply["exceptionDetails"]
+        assert may_fail or "exceptionDetails" not in reply, reply["exceptionDetails"]
         return reply["result"].get("value")
 
     def press(self, key: str) -> None:
-        """Press and release one key, such as `ArrowRight`."""
-        codes = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
-        for kind in ("rawKeyDown", "keyUp"):
+        """Press and release one key, such as `ArrowRight` or `r`."""
+        typed = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown" if typed else "rawKeyDown", "keyUp"):
             self.send(
                 "Input.dispatchKeyEvent",
                 type=kind,
                 key=key,
-                code=key,
-                windowsVirtualKeyCode=codes[key],
+                code=key if len(key) > 1 else "",
+                windowsVirtualKeyCode=_KEY_CODES.get(key, ord(key.upper()[0])),
+                **(typed if kind == "keyDown" else {}),
             )
+
+    def click(self, selector: str) -> None:
+        """Click with the mouse in the middle of the first element that matches."""
+        x, y = self.middle(selector)
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def middle(self, selector: str) -> tuple[float, float]:
+        """Where the first element that matches is in the window, scrolled to if it must be."""
+        x, y = self.evaluate(
+            f"""(() => {{
+                const found = document.querySelector({json.dumps(selector)});
+                const box = () => found.getBoundingClientRect();
+                const out = () => box().top < 0 || box().bottom > window.innerHeight;
+                if (out()) found.scrollIntoView({{ block: "center" }});
+                return [box().x + box().width / 2, box().y + box().height / 2];
+            }})()"""
+        )
+        return float(x), float(y)
+
+    def write(self, selector: str, text: str) -> None:
+        """Click into a field and write text into it, in place of what stands there."""
+        self.click(selector)
+        self.evaluate("document.activeElement.select(); 1")
+        if not text:
+            self.press("Delete")
+        self.send("Input.insertText", text=text)
+
+    def wheel(self, by_px: int, x: float = 300, y: float = 500) -> None:
+        """Turn the mouse wheel once."""
+        self.send("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=by_px)
+
+    def settle(self) -> None:
+        """Wait until what was just done is drawn."""
+        self.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def _note(self, event: dict[str, Any]) -> None:
         method, parameters = event.get("method"), event.get("params", {})

@@ -74,6 +74,45 @@ def scored_shard(
     return source
 
 
+def words_table(
+    folder: Path,
+    source: ShardSource,
+    samples: Sequence[Sample],
+    words: Mapping[str, Sequence[str]],
+) -> None:
+    """Write FOLDER/words/NAME.parquet, which says what was read in the samples with these keys."""
+    import pyarrow as pa
+
+    region = [[10.0, 60.0, 90.0, 60.0, 90.0, 90.0, 10.0, 90.0]]
+    base = [(name, pa.string()) for name in ("key", "uid", "status", "error")]
+    word = pa.struct(
+        [("text", pa.string()), ("score", pa.float32()), ("region", pa.list_(pa.float32()))]
+    )
+    schema = pa.schema([*base, ("words", pa.list_(word))])
+    path = Path(source.location)
+    with TableWriter(table_path(folder / "words", source.name), schema) as table:
+        for sample in samples:
+            found = [
+                {"text": text, "score": 0.9, "region": region[0]}
+                for text in words.get(sample.key, ())
+            ]
+            value = found if sample.status == "ok" else None
+            table.add({"key": sample.key, "status": sample.status, "words": value})
+        table.finish(
+            Footer(
+                shard=source.name,
+                fingerprint=fingerprint(path),
+                sha256=sha256_of(path),
+                name="words",
+                inputs={},
+                annotator="read",
+                settings={},
+                counts=dict(Counter(sample.status for sample in samples)),
+                problems=[],
+            )
+        )
+
+
 def write_shard(folder: Path, name: str, samples: Sequence[Sample]) -> ShardSource:
     """Write a tar with an image, a caption and a json for each sample, sorted by suffix."""
     path = folder / "shards" / f"{name}.tar"
@@ -113,7 +152,7 @@ def _row(sample: Sample, offset: int, size: int, regions: bool) -> Mapping[str, 
     if sample.status == "ok":
         has_text = bool(sample.ratio)
         row.update(text_area_ratio=sample.ratio, n_regions=int(has_text))
-        row.update(width=SIZE[0], height=SIZE[1])
+        row.update(width=SIZE[0], height=SIZE[1], max_region_ratio=(sample.ratio or 0.0) / 2)
         if regions:
             row["regions"] = [[10.0, 10.0, 90.0, 10.0, 90.0, 40.0, 10.0, 40.0]] if has_text else []
     return row

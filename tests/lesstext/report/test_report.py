@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lesstext.errors import TableError, UsageError
 from lesstext.policies import text_area
 from lesstext.report import write_report
-from lesstext.report.rows import ScoreRows
+from lesstext.report.rows import ReportRows
 from lesstext.report.thresholds import histogram_bars, threshold_grid
 from lesstext.shards.specs import ShardSource, expand_specs
 from lesstext.tables.folder import TableSource, open_tables
@@ -46,9 +47,19 @@ def _data(page: str) -> dict[str, Any]:
     return data
 
 
+def _samples(page: str) -> list[dict[str, Any]]:
+    """The samples on the page, one by one, with their shard's name."""
+    columns = _data(page)["samples"]
+    shards = columns.pop("shards")
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+    return [{**row, "shard": shards[row["shard"]]} for row in rows]
+
+
 def _words(page: str) -> str:
     """The page's visible text, without tags, on one line."""
-    body = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.S)
+    body = re.sub(r"<(script|style|dialog).*?</\1>", " ", page, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", "", body).split())
 
 
@@ -71,19 +82,19 @@ def test_agrees_with_scoring_and_selecting(
     counts = selected.counts
     expected = f"{counts.read} read = {counts.kept} kept + {counts.dropped} dropped"
     assert expected in _words(page)
-    assert all(example["image"] for example in _data(page)["examples"])
+    assert all(example["tile"][0] for example in _samples(page))
 
 
 def test_folder_names_are_only_names(tmp_path: Path, write: Write) -> None:
     """DuckDB takes `*`, `[` and `name=value` in paths for patterns and columns if it may."""
     names = ["status=ok/key=x[1]*/00000", "status=ok/key=x1?/00000"]
     shards = [scored_shard(tmp_path, name, spread(2, 2)) for name in names]
-    examples = _data(write(shards))["examples"]
+    examples = _samples(write(shards))
     assert sorted(example["key"] for example in examples) == sorted(
         2 * ["text0000", "text0001", "zero0000", "zero0001"]
     )
     assert {example["shard"] for example in examples} == set(names)
-    assert all(example["image"] for example in examples)
+    assert all(example["tile"][0] for example in examples)
 
 
 def test_curve_counts_are_exact(tmp_path: Path) -> None:
@@ -92,7 +103,7 @@ def test_curve_counts_are_exact(tmp_path: Path) -> None:
     scored_shard(tmp_path, "00000", samples, regions=False)
     grid, _ = threshold_grid(0.0123)
     with open_tables(TableSource(tmp_path / "scores")) as folder:
-        found = ScoreRows(folder).at_or_below(grid)
+        found = ReportRows(folder).at_or_below(grid)
     assert found == [int((ratios <= threshold).sum()) for threshold in grid]
     assert found[0] + sum(bar.count for bar in histogram_bars(grid, found)) == 400
 
@@ -115,8 +126,9 @@ def test_grid_holds_the_chosen_threshold_once() -> None:
 
 def test_examples_lie_on_both_sides_of_every_threshold(tmp_path: Path, write: Write) -> None:
     shard = scored_shard(tmp_path, "00000", spread(300, 300))
-    data = _data(write([shard], n_examples=120))
-    ratios = [example["ratio"] for example in data["examples"]]
+    page = write([shard], n_samples=120)
+    data = _data(page)
+    ratios = [example["ratio"] for example in _samples(page)]
     assert len(ratios) == 120
     assert ratios == sorted(ratios)
     assert ratios.count(0.0) >= 12
@@ -129,7 +141,8 @@ def test_examples_lie_on_both_sides_of_every_threshold(tmp_path: Path, write: Wr
     exact = sorted(
         (sample.ratio or 0.0 for sample in spread(300, 300)), key=lambda r: abs(r - 0.02)
     )
-    assert {float(np.float32(ratio)) for ratio in exact[:8]} <= set(ratios)
+    found = {float(np.float32(ratio)) for ratio in ratios}
+    assert {float(np.float32(ratio)) for ratio in exact[:8]} <= found
 
 
 def test_captions_come_from_the_same_sample(tmp_path: Path, write: Write) -> None:
@@ -138,7 +151,7 @@ def test_captions_come_from_the_same_sample(tmp_path: Path, write: Write) -> Non
         for i in range(30)
     ]
     shard = scored_shard(tmp_path, "deep/00000", samples)
-    examples = _data(write([shard]))["examples"]
+    examples = _samples(write([shard]))
     assert len(examples) == 30
     assert all(example["caption"] == f"caption of {example['key']}" for example in examples)
     assert all(example["shard"] == "deep/00000" for example in examples)
@@ -147,7 +160,7 @@ def test_captions_come_from_the_same_sample(tmp_path: Path, write: Write) -> Non
 def test_captions_survive_long_names(tmp_path: Path, write: Write) -> None:
     samples = [Sample(key="k" * 150 + str(i), caption=f"number {i}") for i in range(3)]
     shard = scored_shard(tmp_path, "00000", samples)
-    examples = _data(write([shard]))["examples"]
+    examples = _samples(write([shard]))
     assert sorted(example["caption"] for example in examples) == [
         "number 0",
         "number 1",
@@ -165,15 +178,15 @@ def test_hostile_texts_are_escaped(tmp_path: Path, write: Write) -> None:
     page = write([shard], title=evil)
     assert "</script><b" not in page
     assert "<i>" not in page
-    example = _data(page)["examples"][0]
+    example = _samples(page)[0]
     assert example["caption"] == (evil + "x" * 10_000)[:1000]
-    assert example["caption_length"] == len(evil) + 10_000
+    assert example["captionLength"] == len(evil) + 10_000
     assert example["key"] == "a<i>b"
 
 
 def test_equal_inputs_give_equal_pages(tmp_path: Path, write: Write) -> None:
     shards = [scored_shard(tmp_path, f"{i:05d}", spread(100, 60)) for i in range(3)]
-    assert write(shards, n_examples=50) == write(shards[::-1], n_examples=50)
+    assert write(shards, n_samples=50) == write(shards[::-1], n_samples=50)
 
 
 def test_empty_tables(tmp_path: Path, write: Write) -> None:
@@ -210,11 +223,11 @@ def test_failures_are_counted_by_reason(tmp_path: Path, write: Write) -> None:
 def test_tables_without_regions(tmp_path: Path, write: Write) -> None:
     with_regions = scored_shard(tmp_path, "00000", spread(3, 3))
     without = scored_shard(tmp_path, "00001", spread(3, 3), regions=False)
-    examples = _data(write([with_regions, without]))["examples"]
+    examples = _samples(write([with_regions, without]))
     assert {example["regions"] is None for example in examples if example["shard"] == "00001"} == {
         True
     }
-    assert all(example["image"].startswith("data:image/jpeg") for example in examples)
+    assert all(example["tile"] == [320, 200] for example in examples)
 
 
 def test_says_why_images_are_not_there(tmp_path: Path, write: Write) -> None:
@@ -225,9 +238,9 @@ def test_says_why_images_are_not_there(tmp_path: Path, write: Write) -> None:
     unreachable = ShardSource(other.name, "memory://nowhere/00002.tar")
     words = _words(write([gone, changed, unreachable, good]))
     for reason in ("shard cannot be opened", "shard has changed", "remote shard cannot be opened"):
-        assert f"Images of 4 of 16 examples are not available: {reason}" in words
+        assert f"Pictures of 4 of 16 samples are not available: {reason}" in words
     assert "not available: no shards were given" in _words(write(None))
-    assert "Images of 12 of 16 examples are not available: shard was not given" in _words(
+    assert "Pictures of 12 of 16 samples are not available: shard was not given" in _words(
         write([good])
     )
 
@@ -239,8 +252,8 @@ def test_reads_remote_shards_in_place(tmp_path: Path, write: Write) -> None:
     remote = ShardSource(shard.name, "memory://report-test/00000.tar")
     with fsspec.open(remote.location, "wb") as file:
         file.write(Path(shard.location).read_bytes())
-    examples = _data(write([remote]))["examples"]
-    assert all(example["image"] and example["caption"] for example in examples)
+    examples = _samples(write([remote]))
+    assert all(example["tile"][0] and example["caption"] for example in examples)
 
 
 def test_names_damaged_and_unscored_shards(tmp_path: Path, write: Write) -> None:
@@ -269,11 +282,71 @@ def test_page_is_self_contained(tmp_path: Path, write: Write) -> None:
     assert not re.search(r"<(link|img|script)[^>]+(href|src)=\"(?!data:)", page)
 
 
-def test_default_page_stays_small(tmp_path: Path, write: Write) -> None:
-    shard = scored_shard(tmp_path, "00000", spread(200, 400))
+def test_many_pictures_lie_beside_the_page(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only pictures do, named by number: nothing that a shard says reaches a file there."""
+    monkeypatch.setattr("lesstext.report.sheets.MAX_EMBEDDED", 30)
+    evil = "</script><script>window.hacked = 1</script>"
+    samples = [*spread(20, 20), Sample(key="evil';alert(1)", caption=evil)]
+    shard = scored_shard(tmp_path, "00000", samples)
     page = write([shard])
-    assert len(_data(page)["examples"]) == 240
-    assert len(page) < 8_000_000
+    sheets = _data(page)["sheets"]
+    assert sheets["embedded"] == []
+    files = sorted((tmp_path / "report_files").rglob("*.*"))
+    assert [file.name for file in files] == [
+        ".lesstext.json",
+        "00000.jpg",
+        "00001.jpg",
+        "00002.jpg",
+    ]
+    for file in files[1:]:
+        with Image.open(file) as image:
+            assert image.format == "JPEG"
+            assert image.size[0] == 4 * 320
+            assert {"exif", "comment"}.isdisjoint(image.info)
+        assert b"script" not in file.read_bytes()
+
+
+def test_the_folder_of_pictures_follows_the_page(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "report_files"
+    monkeypatch.setattr("lesstext.report.sheets.MAX_EMBEDDED", 10)
+    shard = scored_shard(tmp_path, "00000", spread(20, 20))
+    first = _data(write([shard]))["sheets"]["folder"]
+    second = _data(write([shard], n_samples=30))["sheets"]["folder"]
+    assert first != second
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == [Path(second).name]
+    assert _data(write([shard], n_samples=5))["sheets"]["folder"] is None
+    assert not folder.exists()
+
+
+def test_foreign_files_beside_the_page_are_left_alone(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lesstext.report.sheets.MAX_EMBEDDED", 2)
+    shard = scored_shard(tmp_path, "00000", spread(5, 5))
+    theirs = tmp_path / "report_files" / "holiday.jpg"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="report_files"):
+        write([shard])
+    assert theirs.read_bytes() == b"mine"
+    write([shard], n_samples=1)
+    assert theirs.read_bytes() == b"mine"
+
+
+def test_a_few_of_many_are_drawn_by_seed_and_the_page_says_so(tmp_path: Path, write: Write) -> None:
+    failed = [Sample(key=f"bad{i:02d}", status="too_large", ratio=None) for i in range(40)]
+    shard = scored_shard(tmp_path, "00000", [*spread(300, 60), *failed])
+    page = write([shard], n_samples=100, seed=3)
+    assert "100 of 400 samples are on this page, drawn by lot with seed 3" in _words(page)
+    statuses = [sample["status"] for sample in _samples(page)]
+    assert statuses.count("too_large") >= 5
+    keys = {sample["key"] for sample in _samples(page)}
+    assert keys != {sample["key"] for sample in _samples(write([shard], n_samples=100, seed=4))}
+    assert "All 400 samples are on this page" in _words(write([shard]))
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
