@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
-from lesstext.report.rows import TroubleGroup
 from lesstext.report.script_data import sheet_data
-from lesstext.report.sheets import Sheets
-from lesstext.report.thresholds import Bar
-from lesstext.report.timings import Timings
+
+if TYPE_CHECKING:
+    from lesstext.report.rows import TroubleGroup
+    from lesstext.report.sheets import Sheets
+    from lesstext.report.thresholds import Bar
+    from lesstext.report.timings import Timings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from lesstext.errors import ShardError
 from lesstext.image_formats import refuse_large_file
 from lesstext.images import DEFAULT_MAX_PIXELS, Pixels, decode, resize
-from lesstext.report.samples import Shown
 from lesstext.shards.captions import read_caption
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.specs import ShardSource
@@ -29,6 +28,9 @@ from lesstext.shards.tar_walk import (
 from lesstext.storage.fetching import open_remote
 from lesstext.storage.paths import N_PARALLEL_REQUESTS
 from lesstext.tables.table import Footer
+
+if TYPE_CHECKING:
+    from lesstext.report.samples import Shown
 
 _REMOTE_FAILURES_BEFORE_GIVING_UP = 3
 _LOCAL_THREADS = 4

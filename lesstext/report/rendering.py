@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lesstext.report.findings import Findings
+if TYPE_CHECKING:
+    from lesstext.report.findings import Findings
+
 
 _PARTS = Path(__file__).parent / "parts"
 _STYLE = "page.css"

@@ -182,7 +182,7 @@ class ReportRows:
                 SELECT file_index AS nr, file_row_number AS row, key, status, error, {ratio}
                 FROM read_parquet($files, file_row_number = true, hive_partitioning = false)
             ), lots AS (
-                SELECT rows.*, name, hash(name, key, row, {self._seed:d}) AS lot
+                SELECT rows.*, name, hash(name, concat('{self._seed:d} ', key), row) AS lot
                 FROM rows JOIN shards ON rows.nr = shards.nr
             ) """
         try:

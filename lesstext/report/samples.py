@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lesstext.report.panels import Panel, drawable
 from lesstext.report.rows import ReportRows, RowId
-from lesstext.tables.folder import TableFolder
 
 _NEAR_SHARE, _FAILED_SHARE, _SEEN_SHARE, _NO_TEXT_SHARE = 0.1, 0.05, 0.1, 0.1
 _ROWS_AT_A_TIME = 2000
@@ -17,6 +16,9 @@ _COLUMNS = (
     *("key", "status", "error", "text_area_ratio", "max_region_ratio", "width", "height"),
     *("n_regions", "regions", "image_offset", "image_size"),
 )
+
+if TYPE_CHECKING:
+    from lesstext.tables.folder import TableFolder
 _MAX_ERROR_CHARS = 300
 
 

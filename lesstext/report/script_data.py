@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lesstext.report.samples import Shown
-from lesstext.report.sheets import TILE_PX, TILES_PER_ROW, Placed, Sheets
-from lesstext.tables.table import Footer
+if TYPE_CHECKING:
+    from lesstext.report.samples import Shown
+    from lesstext.report.sheets import Placed, Sheets
+    from lesstext.tables.table import Footer
+
 
 MAX_CAPTION_CHARS = 1000
 
@@ -52,8 +54,8 @@ def sheet_data(sheets: Sheets) -> dict[str, Any]:
     return {
         "folder": sheets.folder,
         "embedded": sheets.embedded,
-        "tilePx": TILE_PX,
-        "tilesPerRow": TILES_PER_ROW,
+        "tilePx": sheets.tile_px,
+        "tilesPerRow": sheets.tiles_per_row,
         "nTiles": len(sheets.placed),
     }
 

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from lesstext.images import Pixels
-from lesstext.report.pictures import Picture, PictureReader
-from lesstext.report.samples import Shown
 from lesstext.storage.files import atomic_path, remove_leftovers
 from lesstext.storage.guard import MARKER, claim_folder
 from lesstext.storage.paths import Location
+
+if TYPE_CHECKING:
+    from lesstext.report.pictures import Picture, PictureReader
+    from lesstext.report.samples import Shown
 
 TILE_PX = 320
 TILES_PER_ROW = 4
@@ -56,6 +58,8 @@ class Sheets:
     placed: list[Placed]
     folder: str | None
     embedded: list[str]
+    tile_px: int = TILE_PX
+    tiles_per_row: int = TILES_PER_ROW
 
 
 def make_sheets(samples: Sequence[Shown], pictures: PictureReader, page: Location) -> Sheets:

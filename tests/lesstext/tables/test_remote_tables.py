@@ -104,7 +104,7 @@ def test_the_report_fetches_the_regions_of_its_examples_alone(
     pages = []
     for folder, n_examples in ((tables, 0), (remote, 0), (tables, 2), (remote, 2)):
         server.faults = Faults()
-        write_report(folder, None, tmp_path / "r.html", max_text_area=0.3, n_examples=n_examples)
+        write_report(folder, None, tmp_path / "r.html", max_text_area=0.3, n_samples=n_examples)
         pages.append((tmp_path / "r.html").read_text())
         if folder is remote and n_examples == 0:
             assert server.n_bytes(".parquet") < size_bytes(tables) / 20
