@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lesstext.annotators.base import Annotator
+from lesstext.annotators.mentions import Mentions
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
 from lesstext.cli.flags import annotator_parameters, parse_slice, run_config, run_parameters
@@ -39,3 +40,8 @@ def annotate_command(kind: type[Annotator]) -> Callable[..., None]:
 def score() -> Callable[..., None]:
     """`score`: the annotator of text area under the name that most users look for."""
     return annotate_command(TextArea)
+
+
+def find() -> Callable[..., None]:
+    """`entities find`: the annotator of mentions under the name that says what it is for."""
+    return annotate_command(Mentions)

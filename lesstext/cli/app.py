@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lesstext.cli.entities.group import entities
 from lesstext.cli.lazy import AnnotatorGroup, made_by
 from lesstext.cli.options import AllowPipe, Engine, Replace, Shards
 from lesstext.console import new_command, run
@@ -19,6 +20,15 @@ app.add_typer(
     no_args_is_help=True,
     help="Run an annotator over shards: one table for each, one row per sample.",
     epilog="Example: `lesstext annotate text_area laion/ --out scores/`",
+)
+
+
+app.add_typer(
+    entities,
+    name="entities",
+    no_args_is_help=True,
+    help="Entities that captions name and images show: knowledge bases, mentions, labels.",
+    epilog="Example: `lesstext entities find laion/ --out mentions/`",
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,49 +31,62 @@ def write_kb(
     format: str,
     source: str,
     version: str | Callable[[], str],
-    counts: Mapping[str, int],
+    counts: Counter[str],
     notice: str = "",
+    keep_first: bool = False,
 ) -> Origin:
     """Write the knowledge base; `counts` and `version` are asked for when all entities have come.
 
-    Raises UsageError for two entities of one id, and where there are none.
+    Of several entities of one id, one is taken with `keep_first`, and the others are counted as
+    `repeated`; without, they are refused. Raises UsageError, also where there are no entities.
     """
+    import pyarrow.parquet as pq
+
+    digest, n_entities = hashlib.blake2b(digest_size=16), 0
     with scratch_folder() as folder:
         unsorted = folder / "unsorted.parquet"
         _write_batches(unsorted, _batches(entities))
-        return write_sorted(
-            unsorted,
-            out,
-            format=format,
-            source=source,
-            version=version if isinstance(version, str) else version(),
-            counts=dict(counts),
-            notice=notice,
-        )
-
-
-def write_sorted(unsorted: Path, out: Location, **said: Any) -> Origin:
-    """Sort a parquet of entities into a knowledge base of which `Origin` says the rest."""
-    import pyarrow.parquet as pq
-
-    digest, n_entities, before = hashlib.blake2b(digest_size=16), 0, None
-    with (
-        atomic_path(out, KIND) as partial,
-        pq.ParquetWriter(partial, schema(), compression="zstd", compression_level=12) as writer,
-    ):
-        for rows in _sorted_rows(unsorted):
-            for row in rows:
-                if row[0] == before:
-                    raise UsageError(f"{said['source']}: two entities have the id {before!r}")
-                before = row[0]
-                digest.update(json.dumps(row, ensure_ascii=False).encode())
-            n_entities += len(rows)
-            writer.write_batch(_batch(rows))
-        if not n_entities:
-            raise UsageError(f"{said['source']} holds no entities")
-        origin = Origin(digest=digest.hexdigest(), n_entities=n_entities, **said)
-        writer.add_key_value_metadata(origin.as_metadata())
+        with (
+            atomic_path(out, KIND) as partial,
+            pq.ParquetWriter(partial, schema(), compression="zstd", compression_level=12) as writer,
+        ):
+            for rows in _once(_sorted_rows(unsorted), source, counts if keep_first else None):
+                for row in rows:
+                    digest.update(json.dumps(row, ensure_ascii=False).encode())
+                n_entities += len(rows)
+                writer.write_batch(_batch(rows))
+            if not n_entities:
+                raise UsageError(f"{source} holds no entities")
+            origin = Origin(
+                format=format,
+                source=source,
+                version=version if isinstance(version, str) else version(),
+                digest=digest.hexdigest(),
+                n_entities=n_entities,
+                counts=dict(counts),
+                notice=notice,
+            )
+            writer.add_key_value_metadata(origin.as_metadata())
     return origin
+
+
+def _once(
+    some: Iterable[list[tuple[Any, ...]]], source: str, counts: Counter[str] | None
+) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of one id each; others are counted, or refused where nothing counts them."""
+    before = None
+    for rows in some:
+        kept = []
+        for row in rows:
+            if row[0] != before:
+                before = row[0]
+                kept.append(row)
+            elif counts is None:
+                raise UsageError(f"{source}: two entities have the id {before!r}")
+            else:
+                counts["repeated"] += 1
+        if kept:
+            yield kept
 
 
 def _batches(entities: Iterable[Entity]) -> Iterator[pa.RecordBatch]:
@@ -102,7 +116,7 @@ def _sorted_rows(unsorted: Path) -> Iterator[list[tuple[Any, ...]]]:
 
     with duckdb.connect() as connection:
         limit_memory(connection, unsorted.parent)
-        query = "SELECT * FROM read_parquet($path) ORDER BY entity_id"
+        query = "SELECT * FROM read_parquet($path) ORDER BY ALL"
         connection.execute(query, {"path": str(unsorted)})
         while rows := connection.fetchmany(_ROWS_AT_ONCE):
             yield rows

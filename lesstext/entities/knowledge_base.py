@@ -129,8 +129,12 @@ class KnowledgeBase:
 
     def entities(self, entity_ids: Sequence[str]) -> list[Entity | None]:
         """The entities of these ids; None for what is not in it."""
+        import pyarrow as pa
+
         rows = self.rows_of(entity_ids)
-        present = self.table.take([row for row in rows if row is not None]).to_pylist()
+        present = self.table.take(
+            pa.array([row for row in rows if row is not None], pa.int64())
+        ).to_pylist()
         found = iter(Entity(**row) for row in present)
         return [None if row is None else next(found) for row in rows]
 
@@ -202,3 +206,18 @@ def _read_origin(path: Path, shown: Location) -> Origin:
             "make it again"
         )
     return origin
+
+
+def id_part(kb: KnowledgeBase) -> str:
+    """How the id of an annotator names the knowledge base that it reads."""
+    return f"kb={kb.digest}"
+
+
+def require_same_kb(kb: KnowledgeBase, annotator_id: str, tables: object) -> None:
+    """Raise UsageError where tables were made with another knowledge base than this one."""
+    if id_part(kb) not in annotator_id.split(":"):
+        made = next((p for p in annotator_id.split(":") if p.startswith("kb=")), "none")
+        raise UsageError(
+            f"{tables} were made with another knowledge base ({made}) than {kb.location} "
+            f"({id_part(kb)}): give the one that they were made with, or make them again"
+        )

@@ -52,6 +52,23 @@ def read_captions(file: BinaryIO, entry: SampleEntry) -> list[str]:
     return _not_blank(preferred_captions(fields))
 
 
+def caption_fields(file: BinaryIO, entry: SampleEntry, fields: Fields) -> dict[str, str]:
+    """Every text that stands where captions may, by its place, each text once.
+
+    A place is `txt`, `caption` or `captions`, the latter two with `[i]` where a list stands there.
+    Raises as `caption_from` does.
+    """
+    found: dict[str, str] = {}
+    text = entry.member("txt")
+    if text is not None:
+        found["txt"] = _read_text(file, text).decode("utf-8")
+    for place in ("caption", "captions"):
+        texts, listed = captions_at(fields, place), isinstance(fields.get(place), list)
+        found |= {f"{place}[{i}]" if listed else place: text for i, text in enumerate(texts)}
+    places = {text: place for place, text in reversed(found.items())}
+    return {place: text for place, text in found.items() if places[text] == place}
+
+
 def preferred_captions(fields: Fields) -> list[str]:
     """The texts at the first place of a sample's json that holds any; the first is the caption.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ CARS = Entity(
 
 
 def write(path: Path, *entities: Entity) -> Origin:
-    return write_kb(entities, path, format="test", source="here", version="1", counts={})
+    return write_kb(entities, path, format="test", source="here", version="1", counts=Counter())
 
 
 def test_rows_are_sorted_and_read_back(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""`lesstext entities`: knowledge bases, and what captions and images say of their entities."""
+
+from __future__ import annotations
+
+import typer
+
+from lesstext.cli.lazy import made_by
+
+entities = typer.Typer(rich_markup_mode="markdown")
+
+
+@entities.command(
+    cls=made_by("lesstext.cli.entities.knowledge_bases:kb_command"),
+    epilog="Example: `lesstext entities kb latest-all.json.bz2 --format wikidata --out kb.parquet`",
+)
+def kb() -> None:
+    """Make a knowledge base: one parquet of names, descriptions and what they are."""
+
+
+@entities.command(
+    cls=made_by("lesstext.cli.annotate:find"),
+    epilog="Example: `lesstext entities find laion/ --out mentions/`",
+)
+def find() -> None:
+    """Find in each caption what may name an entity (`annotate mentions`)."""
+
+
+@entities.command(
+    cls=made_by("lesstext.cli.entities.knowledge_bases:show_command"),
+    epilog="Example: `lesstext entities show wordnet jaguar`",
+)
+def show() -> None:
+    """Show what a knowledge base knows by a name, the most likely entity first."""
