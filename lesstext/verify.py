@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesstext.errors import ShardError, TableError
-from lesstext.shards.fingerprint import Fingerprint, blake2b_of, fingerprint, sha256_of
+from lesstext.shards.fingerprint import Fingerprint, blake2b_of
 from lesstext.shards.names import known_as
-from lesstext.shards.specs import ShardSource, local_copy
-from lesstext.shards.tar_reading import ShardIndex, index_shard
+from lesstext.shards.sources.kinds import stem_of
+from lesstext.shards.sources.local import LocalShard
+from lesstext.shards.specs import ShardSource, fetched, local_fingerprint
+from lesstext.shards.tar_reading import ShardIndex
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
 from lesstext.storage.scratch import scratch_folder
@@ -49,8 +51,8 @@ def verify_shards(
     against = None if tables is None else _Tables(tables, full)
     for source in sources if tables is None else known_as(sources, table_names(tables)):
         try:
-            with local_copy(source) as path:
-                yield _verify(source, path, against)
+            with fetched(source) as local:
+                yield _verify(source, local, against)
         except ShardError as error:
             yield Verdict(source.name, 0, [error.reason])
         except Exception as error:  # the one-shard boundary: the others are checked all the same
@@ -85,26 +87,28 @@ def require_tables(sources: Sequence[ShardSource], tables: Location) -> None:
 def expected_samples(path: Path) -> dict[str, int]:
     """Sample counts that files beside a shard promise, by the file that says so."""
     promises: dict[str, int] = {}
-    for name, field in ((f"{path.stem}_stats.json", "successes"), ("sizes.json", path.name)):
+    stem = stem_of(path.name)
+    for name, field in ((f"{stem}_stats.json", "successes"), ("sizes.json", path.name)):
         count = _json_field(path.with_name(name), field)
         if count is not None:
             promises[name] = count
     return promises
 
 
-def _verify(source: ShardSource, path: Path, tables: _Tables | None) -> Verdict:
-    index = index_shard(path, source.name)
+def _verify(source: ShardSource, local: LocalShard, tables: _Tables | None) -> Verdict:
+    index = local.index(source.name)
     problems = [*index.problems, *_without_image(index)]
     n_samples = len(index.samples)
-    if source.is_local:
+    if source.is_local and not source.files:
         problems += [
             f"miscounted: {n_samples} samples, but {name} promises {count}"
-            for name, count in expected_samples(path).items()
+            for name, count in expected_samples(local.lies_at).items()
             if count != n_samples
         ]
-        problems += _against_export(path)
+    if source.is_local and local.is_tar:
+        problems += _against_export(local.path)
     if tables is not None:
-        problems += tables.problems(source, path)
+        problems += tables.problems(source, local)
     return Verdict(source.name, n_samples, problems)
 
 
@@ -122,7 +126,7 @@ def _verify_table(source: ShardSource, tables: Location) -> tuple[Verdict, Foote
 
 def _is_same_file(source: ShardSource, recorded: Fingerprint) -> bool:
     if source.is_local:
-        return fingerprint(Path(source.location)) == recorded
+        return local_fingerprint(source) == recorded
     if not source.is_url:
         return True  # a command's output cannot be looked up
     found = remote_stat(source.location)
@@ -153,7 +157,7 @@ class _Tables:
         self._full = full
         self._first: Footer | None = None
 
-    def problems(self, source: ShardSource, path: Path) -> list[str]:
+    def problems(self, source: ShardSource, local: LocalShard) -> list[str]:
         table = table_path(self._folder, source.name)
         try:
             footer = read_footer(table)
@@ -161,9 +165,9 @@ class _Tables:
             return [str(error)]
         self._first = self._first or footer
         found = note_mixed(footer, self._first)
-        if footer.fingerprint != fingerprint(path):
+        if footer.fingerprint != local.fingerprint():
             found.append("is not the file that its score table was made from")
-        elif self._full and footer.sha256 != sha256_of(path):
+        elif self._full and footer.sha256 != local.sha256():
             found.append(
                 "its SHA-256 differs from the one recorded while scoring: contents changed inside"
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attr_builder.errors import SourceError
+from lesstext.shards.sources.image_parquet import declares_images
 
 
 def read_group(path: Path, file: Any, group: int, columns: list[str]) -> list[dict[str, Any]]:
@@ -18,6 +19,17 @@ def read_group(path: Path, file: Any, group: int, columns: list[str]) -> list[di
     except (OSError, ValueError, ArrowException) as error:
         raise SourceError(f"{path}, row group {group}: is damaged: {one_line(error)}") from error
     return found
+
+
+def holds_images(path: Path) -> bool:
+    """Whether parquet is a source or metadata; what is damaged is a source, and fails by name."""
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        return declares_images(pq.read_schema(path))
+    except (OSError, ArrowException):
+        return True
 
 
 def one_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ from attr_builder.errors import RowError, SourceError
 from attr_builder.labelled_images.classes import ClassList, imagenet_classes, load_class_list
 from attr_builder.labelled_images.groundtruth import read_labels
 from attr_builder.labelled_images.labels import as_label
-from attr_builder.labelled_images.parquet import declared_names, one_line, read_group
+from attr_builder.labelled_images.parquet import declared_names, holds_images, one_line, read_group
 from attr_builder.labelled_images.trees import SUFFIXES
 from lesstext.shards.specs import expand_specs
 from lesstext.shards.tar_reading import SampleEntry, index_shard, read_member
@@ -195,8 +195,8 @@ class TarSource(Source):
         self._open: tuple[Path, BinaryIO] | None = None
         shards = expand_specs([spec])
         for shard in shards:
-            if not shard.is_local:
-                raise SourceError(f"{shard.location}: only local shards can be read here")
+            if not (shard.is_local and shard.is_tar):
+                raise SourceError(f"{shard.location}: only local, plain tars can be read here")
             self._index(Path(shard.location))
         if len(set(self.keys)) < len(self.keys):  # identity is (shard, key)
             stems = [path.rsplit(".tar:", 1)[0] for path in self.paths]
@@ -265,11 +265,15 @@ def _open(path: Path, spec: str, classes: ClassList, labels: Path | None) -> Sou
             break
     if _class_folders(path, classes):
         return _open_image_folder(path, classes)
+    if any(path.glob("*.tar")):  # parquet beside tars is what is known of their samples
+        return TarSource(path, str(path), classes)
     parquet = sorted(path.glob("*.parquet"))
+    if any(map(holds_images, parquet)):
+        parquet = [file for file in parquet if holds_images(file)]
+    elif any(p.suffix[1:].lower() in SUFFIXES for p in path.iterdir()):
+        parquet = []  # metadata of the images
     if parquet:
         return ParquetSource(path, parquet, classes)
-    if any(path.glob("*.tar")):
-        return TarSource(path, str(path), classes)
     return _explain_folder(path, classes)
 
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from lesstext.annotators.base import Part, Worker
 from lesstext.engines.inputs import find_inputs
 from lesstext.engines.task import Task
-from lesstext.shards.fingerprint import fingerprint
-from lesstext.shards.specs import local_copy
-from lesstext.shards.tar_reading import index_shard
+from lesstext.shards.specs import fetched
 
 if TYPE_CHECKING:
     from lesstext.engines.whole_run import Plan
@@ -66,14 +64,16 @@ def measure(plan: Plan) -> Estimate:
 
 def _look_into(task: Task, worker: Worker, n_wanted: int) -> tuple[int, int, float]:
     """Count a shard's samples; annotate some of them, and return how many and the seconds."""
-    with local_copy(task.source) as path:
-        entries = index_shard(path, task.source.name).samples
-        found = find_inputs(task.inputs, task.source.name, fingerprint(path))
+    with fetched(task.source) as local:
+        entries = local.index(task.source.name).samples
+        found = find_inputs(task.inputs, task.source.name, local.fingerprint())
         inputs = {name: table.rows(entries) for name, table in found.items()}
 
         def seconds_for(first: int, last: int) -> float:
             rows = {name: rows[first:last] for name, rows in inputs.items()}
-            part = Part(shard=task.source.name, path=path, entries=entries[first:last], inputs=rows)
+            part = Part(
+                shard=task.source.name, path=local.path, entries=entries[first:last], inputs=rows
+            )
             start = time.perf_counter()
             list(worker.annotate(part))
             return time.perf_counter() - start

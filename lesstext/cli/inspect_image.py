@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lesstext.errors import ImageError, UsageError
+from lesstext.errors import ImageError
 from lesstext.geometry import area_ratios
 from lesstext.images import Pixels, decode
 from lesstext.storage.files import atomic_path, read_file
@@ -50,19 +50,13 @@ class Inspection:
         )
 
 
-def inspect_image(path: Path, detector: Detector, out: Path | None = None) -> Inspection:
-    """Detect text in one file; with `out`, write `out/NAME.text.png` with the regions drawn in.
-
-    Raises UsageError when `out` is the folder of the image itself.
-    """
-    if out is not None and out.resolve() == path.resolve().parent:
-        raise UsageError(f"--out {out} is the folder of {path}: choose another")
+def inspect_image(path: Path, detector: Detector, picture: Path | None = None) -> Inspection:
+    """Detect text in one file; with `picture`, write the image there with the regions drawn in."""
     try:
         image = decode(read_file(path))
     except (ImageError, OSError) as error:
         return Inspection(path=path, error=str(error))
     regions = detector.detect([image.pixels])[0]
-    picture = None if out is None else picture_path(out, path)
     if picture is not None:
         _write_png(picture, draw_regions(image.pixels, regions))
     return Inspection(
@@ -74,11 +68,6 @@ def inspect_image(path: Path, detector: Detector, out: Path | None = None) -> In
         ],
         picture=picture,
     )
-
-
-def picture_path(out: Path, image: Path) -> Path:
-    """Where the picture of an image with its regions goes."""
-    return out / f"{image.stem}.text.png"
 
 
 def draw_regions(pixels: Pixels, regions: TextRegions) -> Pixels:

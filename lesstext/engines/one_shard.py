@@ -16,10 +16,11 @@ from lesstext.engines.parts import Parts
 from lesstext.engines.resume import done_report
 from lesstext.engines.task import OnProgress, ShardReport, Task
 from lesstext.errors import ShardError
-from lesstext.shards.fingerprint import Fingerprint, fingerprint, sha256_of
+from lesstext.shards.fingerprint import Fingerprint
 from lesstext.shards.samples import Row
+from lesstext.shards.sources.local import LocalShard
 from lesstext.shards.specs import fetched
-from lesstext.shards.tar_reading import ShardIndex, index_shard
+from lesstext.shards.tar_reading import ShardIndex
 from lesstext.storage.files import write_text
 from lesstext.tables.table import (
     Footer,
@@ -43,12 +44,12 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
     """
     clock = StageClock()
     with fetched(task.source) as local:
-        path, before = local.path, _fingerprint(local.path, task, local.etag)
+        before = _fingerprint(local, task)
         done = done_report(task, before, worker.id)
         if done is not None:
             return done
         with clock.stage("index"):
-            shard = _Shard(path, before, sha256_of(path), index_shard(path, task.source.name))
+            shard = _Shard(local, before, local.sha256(), local.index(task.source.name))
         inputs = find_inputs(task.inputs, task.source.name, before)
         parts = _parts(task, worker, shard, inputs)
         for n_new in _annotate(task, worker, shard, inputs, parts, clock):
@@ -61,9 +62,9 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
     )
 
 
-def _fingerprint(path: Path, task: Task, etag: str | None = None) -> Fingerprint:
+def _fingerprint(local: LocalShard, task: Task) -> Fingerprint:
     try:
-        return fingerprint(path, etag)
+        return local.fingerprint()
     except OSError as error:
         raise ShardError(task.source.name, f"cannot be read: {error}") from error
 
@@ -72,10 +73,16 @@ def _fingerprint(path: Path, task: Task, etag: str | None = None) -> Fingerprint
 class _Shard:
     """A shard as it was found before the work began."""
 
-    path: Path
+    local: LocalShard
     fingerprint: Fingerprint
     sha256: str
     index: ShardIndex
+
+    def told(self, row: Row) -> Row:
+        """A row without offsets into a tar that was only made to be read."""
+        if self.local.is_tar or "image_offset" not in row:
+            return row
+        return {**row, "image_offset": None}
 
 
 def _parts(task: Task, worker: Worker, shard: _Shard, inputs: Mapping[str, InputTable]) -> Parts:
@@ -116,13 +123,13 @@ def _annotate(
         first, last = parts.n_rows, min(parts.n_rows + (task.window or len(entries)), len(entries))
         part = Part(
             shard=task.source.name,
-            path=shard.path,
+            path=shard.local.path,
             entries=entries[first:last],
             inputs={name: found[first:last] for name, found in rows.items()},
             clock=clock,
         )
         for row in _checked(worker, part):
-            parts.add(row)
+            parts.add(shard.told(row))
             if parts.n_rows - reported >= _REPORT_EVERY or parts.n_rows == last:
                 yield parts.n_rows - reported
                 reported = parts.n_rows
@@ -167,7 +174,7 @@ def _write_table(
             _log_trouble(task.source.name, row)
             counts[row["status"]] += 1
             table.add(row)
-        if _fingerprint(shard.path, task) != shard.fingerprint:
+        if _fingerprint(shard.local, task) != shard.fingerprint:
             raise ShardError(task.source.name, "changed while it was being annotated")
         footer = Footer(
             shard=task.source.name,

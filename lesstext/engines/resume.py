@@ -9,7 +9,8 @@ from pathlib import Path
 from lesstext.engines.inputs import describe_inputs, find_inputs, input_ids
 from lesstext.engines.task import ShardReport, Task
 from lesstext.errors import LesstextError, TableError, UsageError
-from lesstext.shards.fingerprint import Fingerprint, fingerprint
+from lesstext.shards.fingerprint import Fingerprint
+from lesstext.shards.specs import local_fingerprint
 from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
 from lesstext.storage.validation import json_object
@@ -28,7 +29,7 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
         if task.source.is_local:
             if isinstance(task.table, Path) and not task.table.exists():
                 return None
-            return done_report(task, fingerprint(Path(task.source.location)), annotator)
+            return done_report(task, local_fingerprint(task.source), annotator)
         return _remotely(task, annotator) if task.source.is_url else None
     except (OSError, LesstextError):
         return None
@@ -73,7 +74,7 @@ def refuse_other_shards(tasks: Sequence[Task]) -> None:
     """
     for task in tasks:
         place = _place_of_table(task)
-        if place is not None and place != task.source.place and os.path.isfile(place):
+        if place is not None and place != task.source.place and os.path.exists(place):
             raise UsageError(
                 f"{task.table} is the table of {place}, not of {task.source.place}, which yields "
                 "the same shard name; give a folder above both, mark it as the root of each "

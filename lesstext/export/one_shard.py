@@ -9,8 +9,7 @@ from typing import Any
 from lesstext.errors import ShardError
 from lesstext.export.plan import ExportTask, Part
 from lesstext.shards.copying import copy_samples
-from lesstext.shards.fingerprint import fingerprint
-from lesstext.shards.specs import local_copy
+from lesstext.shards.specs import fetched
 from lesstext.shards.tar_writing import ByteSink, HashingWriter, end_archive
 from lesstext.storage.files import atomic_path, write_text
 from lesstext.storage.validation import json_object
@@ -81,7 +80,7 @@ def _copy_part(task: ExportTask, part: Part, tar: ByteSink) -> None:
     keys = read_keys(task.selection, task.selection_id, name)[part.start : part.stop]
     if len(keys) != part.stop - part.start:
         raise ShardError(name, f"{task.selection} changed while it was exported; export again")
-    with local_copy(part.source) as path:
-        if fingerprint(path) != part.fingerprint:
+    with fetched(part.source) as local:
+        if local.fingerprint() != part.fingerprint:
             raise ShardError(name, "is not the file that was scored; score it and select again")
-        copy_samples(path, name, keys, tar)
+        copy_samples(local.path, name, keys, tar)

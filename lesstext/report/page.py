@@ -117,7 +117,7 @@ def _find(
     samples = load(rows, chosen.ids, others)
     scored = {footer.shard for footer in footers}
     shards = None if shards is None else known_as(shards, scored)
-    sheets = make_sheets(samples, PictureReader(shards, footers, TILE_PX), out)
+    sheets = make_sheets(samples, PictureReader(shards, footers, TILE_PX, samples), out)
     return Findings(
         title=options.title,
         id=folders[0].digest,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,8 +16,8 @@ from lesstext.errors import ShardError
 from lesstext.image_formats import refuse_large_file
 from lesstext.images import DEFAULT_MAX_PIXELS, Pixels, decode, resize
 from lesstext.shards.captions import read_caption
-from lesstext.shards.fingerprint import fingerprint
-from lesstext.shards.specs import ShardSource
+from lesstext.shards.copying import copy_samples
+from lesstext.shards.specs import ShardSource, fetched, local_fingerprint
 from lesstext.shards.tar_reading import Member, SampleEntry, index_shard, split_name
 from lesstext.shards.tar_walk import (
     BLOCK_BYTES,
@@ -25,8 +27,10 @@ from lesstext.shards.tar_walk import (
     spelled,
     walk_tar,
 )
+from lesstext.shards.tar_writing import end_archive
 from lesstext.storage.fetching import open_remote
 from lesstext.storage.paths import N_PARALLEL_REQUESTS
+from lesstext.storage.scratch import scratch_folder
 from lesstext.tables.table import Footer
 
 if TYPE_CHECKING:
@@ -53,11 +57,16 @@ class PictureReader:
     """Reads single samples by their byte offset, in several threads at once; what goes wrong
     becomes `Picture.missing`.
 
-    Remote shards are read in small ranges; `pipe:` shards cannot be and are not read.
+    Remote shards are read in small ranges; `pipe:` shards cannot be and are not read. What is no
+    plain tar is opened once for all `samples` to be read of it, where it is local.
     """
 
     def __init__(
-        self, shards: Sequence[ShardSource] | None, footers: Sequence[Footer], px: int
+        self,
+        shards: Sequence[ShardSource] | None,
+        footers: Sequence[Footer],
+        px: int,
+        samples: Iterable[Shown] = (),
     ) -> None:
         self._sources = None if shards is None else {source.name: source for source in shards}
         self._footers = footers
@@ -66,6 +75,7 @@ class PictureReader:
         self._reasons: dict[int, str | None] = {}
         self._indexes: dict[int, dict[str, Member]] = {}
         self._remote_failures = 0
+        self._extracts = _Extracts(samples)
 
     @property
     def n_threads(self) -> int:
@@ -96,7 +106,7 @@ class PictureReader:
         against = self._reasons[table]
         if against is not None:
             raise _UnavailableError(against)
-        with _opened(source) as file:
+        with _opened(source) if source.is_tar else self._extracts.opened(table, source) as file:
             yield file
 
     def _check(self, source: ShardSource, footer: Footer) -> str | None:
@@ -140,10 +150,43 @@ class _UnavailableError(Exception):
     """A shard's images cannot be shown; the text says why."""
 
 
+class _Extracts:
+    """Of each source that is no plain tar, a temporary tar of the samples that are to be seen."""
+
+    def __init__(self, samples: Iterable[Shown]) -> None:
+        self._wanted: dict[int, list[str]] = defaultdict(list)
+        for sample in samples:
+            if sample.status == "ok":
+                self._wanted[sample.id.table].append(sample.key)
+        self._making = threading.Lock()
+        self._made: dict[int, Path] = {}
+        self._folders = ExitStack()
+        weakref.finalize(self, self._folders.close)
+
+    def opened(self, table: int, source: ShardSource) -> BinaryIO:
+        """Raises _UnavailableError."""
+        with self._making:
+            if table not in self._made:
+                path = self._folders.enter_context(scratch_folder()) / "shown.tar"
+                try:
+                    with fetched(source) as local, path.open("wb") as tar:
+                        copy_samples(local.path, source.name, self._wanted[table], tar)
+                        end_archive(tar)
+                except (ShardError, OSError) as error:
+                    raise _UnavailableError(f"shard cannot be opened: {error}") from error
+                self._made[table] = path
+        return self._made[table].open("rb")
+
+
 def _reason_against(source: ShardSource, footer: Footer) -> str | None:
+    if not (source.is_tar or source.is_local):
+        return "shard is remote and no plain tar: export it to tars to see it"
+    if source.files:
+        same = local_fingerprint(source) == footer.fingerprint
+        return None if same else "shard has changed since it was scored"
     with _opened(source) as file:
         if source.is_local:
-            same = fingerprint(Path(source.location), footer.fingerprint.etag) == footer.fingerprint
+            same = local_fingerprint(source) == footer.fingerprint
         else:
             same = file.seek(0, io.SEEK_END) == footer.fingerprint.size_bytes
     return None if same else "shard has changed since it was scored"

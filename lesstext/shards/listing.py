@@ -1,4 +1,4 @@
-"""Tars in local folders, in order and to an end: no loop of links is walked twice."""
+"""What a wildcard matches in local folders, in order: no loop of links is walked twice."""
 
 from __future__ import annotations
 
@@ -9,29 +9,22 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from lesstext.shards.names import SHARD_SUFFIX
+from lesstext.shards.sources.kinds import SOURCE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
 
-def tars_below(folder: str) -> Iterator[str]:
-    """All tars below a folder, through no links to folders; what may not be read is said."""
-    for parent, folders, names in os.walk(folder, onerror=_say):
-        folders.sort()
-        yield from (path for name in sorted(names) if _is_tar(path := os.path.join(parent, name)))
+def glob_sources(pattern: str) -> Iterator[str]:
+    """Sources that a pattern matches as `glob` has it: `*`, `?`, `[a-z]`, and `**` for any folders.
 
-
-def glob_tars(pattern: str) -> Iterator[str]:
-    """Tars that a pattern matches as `glob` has it: `*`, `?`, `[a-z]`, and `**` for any folders.
-
-    Behind `**` links to folders are followed, but each folder is entered once. A tar may come up
+    Behind `**` links to folders are followed, but each folder is entered once. A file may come up
     more than once.
     """
     start = "/" if pattern.startswith("/") else ""
     parts = [part for part in pattern.split("/") if part]
     if pattern.endswith("/"):
         return iter(())  # folders alone
-    return (path for path in _matches(start, parts) if _is_tar(path))
+    return (path for path in _matches(start, parts) if _is_source(path))
 
 
 def has_glob(text: str) -> bool:
@@ -87,8 +80,8 @@ def _names_in(folder: str) -> list[str]:
         return []
 
 
-def _is_tar(path: str) -> bool:
-    return path.endswith(SHARD_SUFFIX) and os.path.isfile(path)
+def _is_source(path: str) -> bool:
+    return path.endswith(SOURCE_SUFFIXES) and os.path.isfile(path)
 
 
 def _say(error: OSError) -> None:

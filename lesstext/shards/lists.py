@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from lesstext.errors import UsageError
-from lesstext.shards.names import PIPE, URL
+from lesstext.shards.names import PIPE, URL, WILDCARD
 
 _MAX_LIST_BYTES = 64 << 20
 _MAX_LISTS_DEEP = 20
@@ -38,7 +38,12 @@ def _read_list(path: str) -> list[str]:
         raise UsageError(f"cannot read the shard list {path}: {error}") from error
     base = os.path.dirname(path)
     stripped = [line.strip() for line in lines]
-    return [_beside(base, line) for line in stripped if line and not line.startswith("#")]
+    wanted = [line for line in stripped if line and not line.startswith("#")]
+    return [part for line in wanted for part in _parts(base, line)]
+
+
+def _parts(base: str, line: str) -> list[str]:
+    return [line] if line.startswith(PIPE) else [_beside(base, p) for p in line.split("::") if p]
 
 
 def _read_list_file(path: str) -> bytes:
@@ -55,7 +60,18 @@ def _read_list_file(path: str) -> bytes:
 
 def _beside(base: str, line: str) -> str:
     """A relative path in a list counts from the working folder, else from the list's folder."""
-    if URL.match(line) or line.startswith((PIPE, "/", "@")) or os.path.exists(line):
+    if line.startswith("@"):
+        return f"@{_beside(base, line[1:])}"
+    if URL.match(line) or line.startswith(("/", "~")) or _exists(line):
         return line
     beside = os.path.join(base, line)
-    return beside if os.path.exists(beside) else line
+    return beside if _exists(beside) else line
+
+
+def _exists(path: str) -> bool:
+    """Whether there is such a file or, of a path with wildcards, the folder before the first."""
+    wildcard = WILDCARD.search(path)
+    if wildcard is None or os.path.lexists(path):
+        return os.path.exists(path)
+    folder = os.path.dirname(path[: wildcard.start()])
+    return bool(folder) and os.path.isdir(folder)

@@ -1,5 +1,7 @@
 """A shard's name: its path below a root, without `.tar`. One rule, however the path was typed.
 
+Compressed tars and parquet lose their suffix likewise; runs of a folder's images are numbered.
+
 The root is what stands before `/./` in a spec, as rsync's `--relative` has it; without that mark
 it is the folder that was given, or the folder part before the first wildcard, or the folder of the
 file. So `in/`, `in/*/*.tar` and `in/./a/` name one file `a/00000`, and `in/a/` names it `00000`.
@@ -17,12 +19,12 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lesstext.errors import UsageError
+from lesstext.shards.sources.kinds import SHARD_SUFFIX, SOURCE_SUFFIXES, stem_of
 from lesstext.shards.tar_walk import spelled
 
-SHARD_SUFFIX = ".tar"
 MAX_SHARDS = 1_000_000
 WILDCARD = re.compile(r"[*?\[{]")
 URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
@@ -37,10 +39,21 @@ _MAX_NESTED = 100
 
 @dataclass(frozen=True, slots=True, order=True)
 class ShardSource:
-    """A shard's name (path below its input root, without `.tar`) and where its bytes are."""
+    """A shard's name (path below its input root, without `.tar`) and where its bytes are.
+
+    `files` are those of a folder of images that make up the shard; `location` is the folder then.
+    """
 
     name: str
     location: str
+    files: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether it is a plain tar by its name, so that offsets into it can be used."""
+        path = self.location.partition("?")[0]
+        is_other = path.endswith(SOURCE_SUFFIXES) and not path.endswith(SHARD_SUFFIX)
+        return not self.files and not is_other
 
     @property
     def is_local(self) -> bool:
@@ -95,14 +108,22 @@ def split_root(spec: str) -> tuple[str | None, str]:
 def local_name(root: str, path: str) -> str:
     """The name of a local file below a root folder; raises UsageError where it has none."""
     below = os.path.relpath(path, root or ".")
-    return _checked(below.removesuffix(SHARD_SUFFIX).replace(os.sep, "/"), path)
+    return _checked(stem_of(below).replace(os.sep, "/"), path)
 
 
 def remote_name(root: str, path: str) -> str:
     """The name of an object below a root, without a query; raises UsageError where it has none."""
     prefix = f"{root.rstrip('/')}/"
     below = path[len(prefix) :] if root and path.startswith(prefix) else path
-    return _checked(below.partition("?")[0].strip("/").removesuffix(SHARD_SUFFIX), path)
+    return _checked(stem_of(below.partition("?")[0].strip("/")), path)
+
+
+def run_name(root: str | None, folder: str, number: int) -> str:
+    """The name of a run of a folder's images: the folder's below a root, else its own, numbered."""
+    name = os.path.relpath(folder, root or os.path.join(folder, os.pardir)).replace(os.sep, "/")
+    if name == ".":  # the root of the disk is its own parent
+        name = os.path.basename(os.path.abspath(folder)) or "images"
+    return _checked(f"{name}-{number:05d}", folder)
 
 
 def is_hidden(path: str) -> bool:
@@ -141,7 +162,9 @@ def refuse_name_clashes(sources: Sequence[ShardSource]) -> None:
 def _known_end(source: ShardSource, known: Collection[str]) -> str:
     """The longest known name that ends the shard's path; its own name where there is none."""
     whole = source.location if source.is_url else os.path.abspath(source.location)
-    parts = whole.partition("?")[0].removesuffix(SHARD_SUFFIX).split("/")
+    if source.files:
+        whole = posixpath.join(posixpath.dirname(whole), posixpath.basename(source.name))
+    parts = stem_of(whole.partition("?")[0]).split("/")
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in map(spelled, ends) if end in known), source.name)
 

@@ -9,18 +9,17 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
-from lesstext.shards.listing import glob_tars, has_glob, tars_below
+from lesstext.shards.fingerprint import Fingerprint
+from lesstext.shards.listing import glob_sources, has_glob
 from lesstext.shards.lists import split_specs
 from lesstext.shards.names import (
     MAX_SHARDS,
     PIPE,
-    SHARD_SUFFIX,
     URL,
     WILDCARD,
     ShardSource,
@@ -29,8 +28,25 @@ from lesstext.shards.names import (
     local_name,
     refuse_name_clashes,
     remote_name,
+    run_name,
     split_root,
 )
+from lesstext.shards.sources.folders import (
+    choose_sources,
+    look_into,
+    open_local,
+    parquets_of_images,
+    refuse_as_source,
+)
+from lesstext.shards.sources.image_folder import runs_of_files
+from lesstext.shards.sources.kinds import (
+    PARQUET_SUFFIX,
+    SHARD_SUFFIX,
+    SOURCE_SUFFIXES,
+    is_tar_name,
+    stem_of,
+)
+from lesstext.shards.sources.local import LocalShard, as_tar, fingerprint_of
 from lesstext.storage.ahead import Ahead
 from lesstext.storage.fetching import fetch, resolve
 from lesstext.storage.retrying import retrying
@@ -45,6 +61,7 @@ __all__ = [
     "fetched",
     "input_places",
     "local_copy",
+    "local_fingerprint",
 ]
 
 log = logging.getLogger(__name__)
@@ -53,6 +70,9 @@ log = logging.getLogger(__name__)
 def expand_specs(specs: Sequence[str], *, allow_pipe: bool = False) -> list[ShardSource]:
     """Expand shard specs into shards, sorted by name within each spec, in the order of the specs.
 
+    A shard is a tar, which may be compressed, a parquet file that holds images, or a run of up to
+    1,000 images of a folder; a folder is of the first of these kinds that lies in it, and the rest
+    is passed over with a warning.
     How shards are named, `lesstext.shards.names` says. Hidden files are passed over with a
     warning. Raises UsageError for a spec that matches nothing or names what is no regular file,
     for one of more than a million shards, for `pipe:` without `allow_pipe`, and for two inputs
@@ -73,7 +93,9 @@ def expand_specs(specs: Sequence[str], *, allow_pipe: bool = False) -> list[Shar
 def input_places(specs: Sequence[str], sources: Sequence[ShardSource]) -> list[str]:
     """The folders that shards are read from, and those given as a whole, as they were typed."""
     given = [spec for spec in split_specs(specs) if not spec.startswith(PIPE)]
-    places = {os.path.dirname(source.location) or "." for source in sources if source.is_local}
+    places = {source.location for source in sources if source.files}
+    sources = [source for source in sources if not source.files]
+    places |= {os.path.dirname(source.location) or "." for source in sources if source.is_local}
     places |= {posixpath.dirname(source.location) for source in sources if source.is_url}
     places |= {os.path.dirname(os.path.realpath(s.location)) for s in sources if s.is_local}
     places |= {_root_of(source) for source in sources if source.is_local or source.is_url}
@@ -84,30 +106,28 @@ def input_places(specs: Sequence[str], sources: Sequence[ShardSource]) -> list[s
 
 def _root_of(source: ShardSource) -> str:
     """The folder that a shard's name counts from, where its location ends in that name."""
-    stem = source.location.removesuffix(SHARD_SUFFIX)
+    stem = stem_of(source.location)
     root = stem.removesuffix(source.name)
     return posixpath.dirname(stem) or "." if root == stem else root.rstrip("/") or "."
 
 
-@dataclass(frozen=True, slots=True)
-class LocalShard:
-    """A shard's bytes on this machine, and the ETag of the remote file they came from, if any."""
-
-    path: Path
-    etag: str | None = None
-
-
 @contextmanager
 def fetched(source: ShardSource) -> Iterator[LocalShard]:
-    """Yield the shard on this machine; a remote one is fetched whole and deleted afterwards.
+    """Yield the shard on this machine as a plain tar; what is made for this is deleted afterwards.
 
-    Raises ShardError when it cannot be fetched whole.
+    A remote one is fetched whole. Raises ShardError when it cannot be fetched or unpacked.
     """
     if source.is_local:
-        yield LocalShard(Path(source.location))
-        return
-    with _ahead.fetched(source) as shard:
+        opened = as_tar(source.name, Path(source.location), source.files)
+    else:
+        opened = _ahead.fetched(source)
+    with opened as shard:
         yield shard
+
+
+def local_fingerprint(source: ShardSource) -> Fingerprint:
+    """Of a shard on this machine as it lies there; raises OSError."""
+    return fingerprint_of(Path(source.location), source.files)
 
 
 def fetch_ahead(source: ShardSource | None, *, keep: ShardSource) -> None:
@@ -118,12 +138,13 @@ def fetch_ahead(source: ShardSource | None, *, keep: ShardSource) -> None:
 @contextmanager
 def _fetch(source: ShardSource) -> Iterator[LocalShard]:
     with scratch_folder() as folder:
-        path = folder / "shard.tar"
+        path, etag = folder / f"shard{SHARD_SUFFIX}", None
         if source.location.startswith(PIPE):
             _fetch_from_command(source, path)
-            yield LocalShard(path)
         else:
-            yield LocalShard(path, _fetch_from_url(source, path))
+            etag = _fetch_from_url(source, path)
+        with as_tar(source.name, path, etag=etag) as shard:
+            yield shard
 
 
 _ahead = Ahead(_fetch)
@@ -139,15 +160,17 @@ def local_copy(source: ShardSource) -> Iterator[Path]:
 def _pipe_source(spec: str, allow_pipe: bool) -> ShardSource:
     if not allow_pipe:
         raise UsageError(f"{spec!r} runs a shell command; give --allow-pipe if you mean that")
-    words = [word for word in re.split(r"[\s'\"]+", spec) if word.endswith(SHARD_SUFFIX)]
+    words = [word for word in re.split(r"[\s'\"]+", spec) if word.endswith(SOURCE_SUFFIXES)]
     name = posixpath.basename(words[-1]) if words else re.sub(r"\W+", "_", spec[len(PIPE) :])
-    return ShardSource(name.removesuffix(SHARD_SUFFIX), spec)
+    return ShardSource(stem_of(name), spec)
 
 
 def _expand_one(spec: str) -> list[ShardSource]:
     sources = _expand_url(spec) if URL.match(spec) else _expand_local(spec)
     if not sources:
-        raise UsageError(f"{spec!r} matches no {SHARD_SUFFIX} file")
+        raise UsageError(
+            f"{spec!r} matches no shard: no tar, no parquet of images, no folder of images"
+        )
     return sorted(set(sources))
 
 
@@ -155,17 +178,38 @@ def _expand_local(spec: str) -> list[ShardSource]:
     root, spec = split_root(spec)
     path = os.path.expanduser(spec)
     if os.path.isdir(path):
-        return _named(root or path, _without_hidden(list(tars_below(path)), path))
+        return _expand_folder(root, path)
     if os.path.lexists(path) or not WILDCARD.search(spec):
         _require_files(spec, [path])
+        refuse_as_source(path)
         return _named(root or os.path.dirname(path), [path])
     _refuse_climbing(spec)
     root = _fixed_root(path) if root is None else root
     expanded = expand_braces(path)
     _require_files(spec, [part for part in expanded if not has_glob(part)])
-    found = (hit for part in expanded for hit in (glob_tars(part) if has_glob(part) else [part]))
-    hits = [hit for hit in islice(found, MAX_SHARDS + 1) if hit.endswith(SHARD_SUFFIX)]
+    found = (hit for part in expanded for hit in (glob_sources(part) if has_glob(part) else [part]))
+    hits = [hit for hit in islice(found, MAX_SHARDS + 1) if is_tar_name(hit) or _is_meant(spec)]
+    if _is_meant(spec):
+        hits = parquets_of_images(spec, hits, open_local)
     return _named(root, _without_hidden(hits, root))
+
+
+def _expand_folder(root: str | None, path: str) -> list[ShardSource]:
+    found = look_into(path)
+    choose_sources(found)
+    found.say_passed_over()
+    if not found.images:
+        return _named(root or path, [*found.tars, *found.parquets])
+    runs = runs_of_files(found.images, found.texts)
+    return [
+        ShardSource(run_name(root, path, number), str(Path(path)), files)
+        for number, files in enumerate(runs)
+    ]
+
+
+def _is_meant(spec: str) -> bool:
+    """Whether a wildcard asks for parquet; one that does not means tars, with what lies beside."""
+    return spec.endswith(PARQUET_SUFFIX)
 
 
 def _expand_url(spec: str) -> list[ShardSource]:
@@ -182,7 +226,10 @@ def _expand_url(spec: str) -> list[ShardSource]:
         if not has_glob(path) or part.startswith("http"):
             hits = [path]
         else:
-            hits = [hit for hit in _glob_remote(part) if hit.endswith(SHARD_SUFFIX)]
+            found = [hit for hit in _glob_remote(part) if hit.endswith(SOURCE_SUFFIXES)]
+            hits = [hit for hit in found if is_tar_name(hit)]
+            if _is_meant(part) or (part.endswith("/**") and not hits):
+                hits = parquets_of_images(part, found, filesystem.open)
             hits = _without_hidden(hits, root_path)
         sources += [
             ShardSource(remote_name(root_path, hit), filesystem.unstrip_protocol(hit))
@@ -230,7 +277,8 @@ def _refuse_climbing(spec: str) -> None:
 
 def _is_folder_url(spec: str) -> bool:
     below = spec.partition("://")[2]
-    return bool(URL.match(spec)) and not (WILDCARD.search(below) or spec.endswith(SHARD_SUFFIX))
+    is_file = spec.endswith(SOURCE_SUFFIXES)
+    return bool(URL.match(spec)) and not (WILDCARD.search(below) or is_file)
 
 
 def _resolve(url: str) -> tuple[Any, str]:
@@ -243,7 +291,7 @@ def _resolve(url: str) -> tuple[Any, str]:
 def _glob_remote(part: str) -> list[str]:
     filesystem, path = _resolve(part)
     if "file" in filesystem.protocol:
-        return list(glob_tars(path))
+        return list(glob_sources(path))
     try:
         return retrying(f"cannot list {part}", lambda: list(filesystem.glob(path)))
     except MissingFileError:

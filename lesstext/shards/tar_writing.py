@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 _BLOCK_BYTES = tarfile.BLOCKSIZE
+_COPIED_AT_ONCE_BYTES = 1 << 20
 
 
 class ByteSink(Protocol):
@@ -32,14 +33,36 @@ class HashingWriter:
 
 def write_member(tar: ByteSink, name: str, data: bytes) -> None:
     """Append one member with a deterministic header: mtime 0, mode 0644, no owner."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    info.mode = 0o644
-    tar.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    tar.write(_header(name, len(data)))
     tar.write(data)
     tar.write(bytes(-len(data) % _BLOCK_BYTES))
+
+
+def copy_member(tar: ByteSink, name: str, file: BinaryIO, size: int) -> bool:
+    """Append the first `size` bytes of a file, some at a time, as one member.
+
+    What the file lacks is filled up with zeros; returns whether it had as many.
+    """
+    tar.write(_header(name, size))
+    n_left = size
+    while n_left and (data := file.read(min(n_left, _COPIED_AT_ONCE_BYTES))):
+        tar.write(data)
+        n_left -= len(data)
+    is_whole = not n_left
+    while n_left:
+        tar.write(bytes(min(n_left, _COPIED_AT_ONCE_BYTES)))
+        n_left -= min(n_left, _COPIED_AT_ONCE_BYTES)
+    tar.write(bytes(-size % _BLOCK_BYTES))
+    return is_whole
 
 
 def end_archive(tar: ByteSink) -> None:
     """Write the end-of-archive marker; what stops without it was cut off."""
     tar.write(bytes(2 * _BLOCK_BYTES))
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesstext.errors import ShardError
+from lesstext.errors import ShardError, UsageError
 from lesstext.shards.specs import ShardSource, expand_specs, input_places
 from lesstext.storage.guard import claim_folder, refuse_overlap
 from train_clip.config import TrainConfig
@@ -75,6 +75,8 @@ def prepare_data(config: TrainConfig, out: Path) -> RunData:
     `max_bad_fraction` and for sources from which nothing is left.
     """
     expanded = [expand_specs([source.data]) for source in config.sources]
+    for source, shards in zip(config.sources, expanded, strict=True):
+        _refuse_other_than_tars(source.data, shards)
     cache = Path(config.cache) if config.cache else default_cache()
     for source, shards in zip(config.sources, expanded, strict=True):
         for written in (out, cache):
@@ -87,6 +89,16 @@ def prepare_data(config: TrainConfig, out: Path) -> RunData:
         with_regions = config.image.text_mask != "none"
         plan_source(source, tables, folder, with_regions=with_regions)
     return open_data(config, out)
+
+
+def _refuse_other_than_tars(data: str, shards: Sequence[ShardSource]) -> None:
+    """Samples are read by their offsets, which only plain tars have."""
+    others = [shard for shard in shards if not shard.is_tar]
+    if others:
+        raise UsageError(
+            f"{data}: {others[0].location} is no plain tar, as {len(others)} of {len(shards)} are "
+            "not, and training reads samples in place: write tars of them first by lesstext export"
+        )
 
 
 def open_shards(

@@ -17,7 +17,7 @@ from lesstext.errors import UsageError
 from lesstext.export.plan import ExportConfig
 from lesstext.export.whole_run import export
 from lesstext.policies.text_area import at_most
-from lesstext.shards.listing import glob_tars
+from lesstext.shards.listing import glob_sources
 from lesstext.shards.names import MAX_SHARDS, ShardSource, known_as
 from lesstext.shards.specs import expand_specs
 from lesstext.tables.selecting import select
@@ -248,7 +248,7 @@ def test_patterns_match_as_pythons_glob_matches(data: Path, pattern: str) -> Non
     for folder in ("in/", f"{data}/in/", ""):
         theirs = glob.glob(f"{folder}{pattern}", recursive=True)
         tars = {os.path.normpath(t) for t in theirs if t.endswith(".tar") and os.path.isfile(t)}
-        ours = {os.path.normpath(path) for path in glob_tars(f"{folder}{pattern}")}
+        ours = {os.path.normpath(path) for path in glob_sources(f"{folder}{pattern}")}
         assert ours <= tars and set(map(os.path.realpath, ours)) == set(map(os.path.realpath, tars))
 
 
