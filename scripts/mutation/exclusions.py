@@ -2,7 +2,8 @@
 
 Such a mutant is equivalent or changes only words: annotations and type aliases, `cast`'s type,
 imports, `__all__`, `if TYPE_CHECKING`, bodies of protocols, logging, the words of an error that is
-raised, and what a dataclass's decorator, `field(init=)` or `zip(strict=)` forbids to ourselves.
+raised, what a dataclass's decorator, `field(init=)` or `zip(strict=)` forbids to ourselves, the
+length of a digest (`digest_size=`), and `encoding=`, which is the default where the tests run.
 (Docstrings and strings are touched by no operator.)
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 
 Span = tuple[tuple[int, int], tuple[int, int]]
 
+_SAYS_NOTHING = {"strict", "init", "repr", "digest_size", "encoding"}
 _LOGS = {"debug", "info", "warning", "error", "exception"}
 
 
@@ -52,8 +54,8 @@ def _excluded_of_call(node: ast.Call) -> Iterator[ast.AST]:
         yield node
     elif name == "cast":
         yield node.args[0]
-    elif name in ("zip", "field"):
-        yield from (word for word in node.keywords if word.arg in ("strict", "init", "repr"))
+    else:
+        yield from (word for word in node.keywords if word.arg in _SAYS_NOTHING)
 
 
 def _names(node: ast.AST) -> str | None:

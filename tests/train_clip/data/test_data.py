@@ -6,12 +6,14 @@ import hashlib
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lesstext.errors import ShardError, UsageError
 from lesstext.shards.specs import ShardSource
 from tests.train_clip.conftest import jpeg, make_config, sample, write_shards, write_tar
 from train_clip.data.index import IMAGE, JSON, TEXT, open_shard
+from train_clip.data.source_plan import write_plan
 from train_clip.data.sources import prepare_data
 from train_clip.errors import DataError
 
@@ -116,6 +118,38 @@ def test_sources_without_any_sample_say_why(tmp_path: Path) -> None:
 def test_a_shard_that_vanished_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="shard gone: cannot be read"):
         open_shard(ShardSource("gone", str(tmp_path / "gone.tar")), tmp_path / "cache")
+
+
+def test_a_url_without_a_shard_is_named(tmp_path: Path) -> None:
+    gone = ShardSource("gone", f"file://{tmp_path}/gone.tar")
+    with pytest.raises(ShardError, match=r"shard gone: .*gone\.tar"):
+        open_shard(gone, tmp_path / "cache")
+
+
+def test_regions_are_those_that_were_given_sample_by_sample(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "in", [2, 2])
+    tables = [
+        open_shard(ShardSource(path.stem, str(path)), tmp_path / "cache")
+        for path in sorted(folder.iterdir())
+    ]
+    square, triangle, other = [1, 1, 9, 1, 9, 9, 1, 9], [0, 0, 5, 0, 0, 5], [2.5, 2, 7, 2, 2, 7]
+    given: list[list[list[float]]] = [[square, triangle], [], [other], [triangle, square, other]]
+    plan = write_plan(tmp_path / "plan", "in", tables, 4, given)
+    found = [plan.regions(i) for i in range(plan.size)]
+    assert [[polygon.ravel().tolist() for polygon in one] for one in found] == given
+    assert {polygon.dtype for one in found for polygon in one} == {np.dtype(np.float32)}
+
+
+def test_without_regions_no_sample_has_any(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "in" / "a.tar", sample("one", 1))
+    table = open_shard(ShardSource("a", str(path)), tmp_path / "cache")
+    assert write_plan(tmp_path / "a", "in", [table], 1).regions(0) == []
+    assert write_plan(tmp_path / "b", "in", [table], 1, [[]]).regions(0) == []
+
+
+def test_a_source_of_which_nothing_is_left_is_empty(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path / "plan", "in", [], 7)
+    assert (plan.size, plan.pool_size, plan.shards) == (0, 7, [])
 
 
 def test_the_digest_knows_data_from_data(shards: Path, tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train_clip.data.stream import MIX_BLOCK, SourceOrder, Stream, mix_quotas
+from train_clip.data.stream import (
+    MIX_BLOCK,
+    SourceOrder,
+    Stream,
+    augment_generator,
+    generator,
+    mix_quotas,
+    substitute,
+)
 from train_clip.errors import ConfigError
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
@@ -64,6 +72,75 @@ def test_seeds_and_passes_differ() -> None:
     draws = np.arange(100)
     assert one.indices(draws).tolist() != two.indices(draws).tolist()
     assert one.indices(draws).tolist() != one.indices(draws + 100).tolist()
+
+
+def test_sources_of_equal_shape_are_shuffled_apart() -> None:
+    orders = [
+        SourceOrder(np.array([50, 50]), seed=0, source=source, window_shards=1).indices(
+            np.arange(100)
+        )
+        for source in (0, 1)
+    ]
+    assert orders[0].tolist() != orders[1].tolist()
+
+
+def test_windows_and_shards_are_shuffled() -> None:
+    """Equal windows are in orders of their own, and neither is the order of the tar."""
+    order = SourceOrder(np.array([30] * 6), seed=0, source=0, window_shards=1)
+    drawn = order.indices(np.arange(180)).reshape(6, 30)
+    assert len({tuple(window % 30) for window in drawn}) == 6
+    assert tuple(range(30)) not in {tuple(window % 30) for window in drawn}
+    shards = [
+        [int(w[0]) // 30 for w in order.indices(np.arange(180) + 180 * n).reshape(6, 30)]
+        for n in range(4)
+    ]
+    assert all(sorted(one) == list(range(6)) for one in shards)
+    assert len({tuple(one) for one in shards}) == 4
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_a_window_mixes_the_shards_that_it_holds(window: int) -> None:
+    order = SourceOrder(np.array([40] * 5), seed=3, source=0, window_shards=window)
+    shards = order.indices(np.arange(200)) // 40
+    windows = [shards[start : start + 40 * window] for start in range(0, 200, 40 * window)]
+    assert [len(set(one.tolist())) for one in windows[:-1]] == [window] * (len(windows) - 1)
+    assert len(set(windows[-1].tolist())) == (5 % window or window)
+    if window > 1:
+        assert len(set(windows[0][:40].tolist())) == window
+
+
+def test_a_source_is_drawn_to_its_end_before_it_begins_anew() -> None:
+    """Also where a block of the mixture ends, and for each of the sources."""
+    mixed = Stream(
+        [np.array([4000]), np.array([2000, 1000])],
+        [1, 3],
+        batch_size=1000,
+        seed=0,
+        window_shards=1,
+    )
+    steps = [mixed.step(s) for s in range(30)]
+    for source, size in ((0, 4000), (1, 3000)):
+        drawn = np.concatenate([s.indices[s.sources == source] for s in steps])
+        for start in range(0, len(drawn) - size, size):
+            assert sorted(drawn[start : start + size].tolist()) == list(range(size))
+
+
+def test_randomness_depends_on_each_of_its_arguments_and_on_nothing_else() -> None:
+    def first(rng: np.random.Generator) -> float:
+        return float(rng.random())
+
+    made = [first(generator(*key)) for key in ((0, 0), (1, 0), (0, 1), (0, 0, 1), (0, 0, 0, 1))]
+    augmented = [first(augment_generator(*key)) for key in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert len({*made, *augmented}) == 9
+    assert first(generator(0, 0, 1)) == made[3] and first(augment_generator(1, 1)) == augmented[3]
+
+
+def test_substitutes_are_drawn_anew_for_each_attempt_from_the_whole_source() -> None:
+    tried = [substitute(0, 5, attempt, 10) for attempt in range(200)]
+    assert set(tried) == set(range(10))
+    assert tried != [substitute(0, 6, attempt, 10) for attempt in range(200)]
+    assert tried != [substitute(1, 5, attempt, 10) for attempt in range(200)]
+    assert tried == [substitute(0, 5, attempt, 10) for attempt in range(200)]
 
 
 def test_weights_are_met_exactly_in_every_block() -> None:
