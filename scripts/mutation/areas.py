@@ -40,6 +40,7 @@ AREAS = {
         tests=(
             "tests/lesstext/tables",
             "tests/lesstext/cli/test_select.py",
+            "tests/lesstext/storage/test_guard.py",
             "tests/lesstext/engines/test_scoring.py",
         ),
     ),
@@ -53,6 +54,7 @@ AREAS = {
             "tests/lesstext/storage",
             "tests/lesstext/engines/test_disk_and_damage.py",
             "tests/lesstext/test_export.py",
+            "tests/lesstext/cli/test_filter.py",
             "tests/lesstext/tables/test_bad_tables.py",
         ),
     ),

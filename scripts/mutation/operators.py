@@ -37,6 +37,7 @@ _TWINS = (
     ("rank", "world_size"),
 )
 _TWIN_OF = dict(chain(_TWINS, ((second, first) for first, second in _TWINS)))
+_NOTHING = ("None", "False")
 _BUILT_IN = {"min", "max", "any", "all", "floor", "ceil", "minimum", "maximum"}
 _BUILT_IN |= {"startswith", "endswith", "partition", "rpartition"}
 
@@ -54,10 +55,10 @@ class DeleteStatement:
 
 
 class ReturnNone:
-    """Return None in place of a value."""
+    """Return None in place of a value; False says the same already."""
 
     def mutation_positions(self, node: Any) -> Iterator[Position]:
-        if node.type == "return_stmt" and node.children[1].get_code().strip() != "None":
+        if node.type == "return_stmt" and node.children[1].get_code().strip() not in _NOTHING:
             yield node.start_pos, node.end_pos
 
     def mutate(self, node: Any, index: int) -> Any:

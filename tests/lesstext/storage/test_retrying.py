@@ -69,6 +69,13 @@ def test_what_may_pass_is_told_from_what_stays(error: Exception, expected: bool)
     assert is_transient(error) is expected
 
 
+@pytest.mark.parametrize("kind", [HttpError, BotoError])
+def test_statuses_of_trouble_that_passes(kind: Any) -> None:
+    passing = {status for status in range(400, 600) if is_transient(kind(status))}
+    assert passing == {408, 425, 429, 500, 502, 503, 504}
+    assert is_transient(kind(0)) and is_transient(kind(None))  # no status: judged by its type
+
+
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses made, none of which is waited for."""
@@ -102,6 +109,35 @@ def test_a_permanent_error_and_a_mistake_come_at_once(pauses: list[float]) -> No
     with pytest.raises(TypeError):
         retrying.retrying("cannot read x", mistake)
     assert pauses == []
+
+
+def test_a_stream_that_breaks_off_is_read_again(
+    tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoRanges:
+        """Sends the whole file whatever is asked for, and at first not all of it."""
+
+        n_streams = 0
+
+        def cat_file(self, path: str, start: int, end: int) -> bytes:
+            return b"x" * 100
+
+        def get_file(self, path: str, target: str) -> None:
+            self.n_streams += 1
+            Path(target).write_bytes(b"x" * (40 if self.n_streams < 3 else 100))
+
+        def info(self, path: str) -> dict[str, Any]:
+            return {"size": 100, "ETag": '"e"'}
+
+        def invalidate_cache(self, path: str) -> None:
+            pass
+
+    server = NoRanges()
+    monkeypatch.setattr(fetching, "RANGE_BYTES", 30)
+    monkeypatch.setattr(fetching, "resolve", lambda url: (server, url))
+    assert fetching.fetch("x://y", tmp_path / "y") == fetching.RemoteStat(100, "e")
+    assert (tmp_path / "y").read_bytes() == b"x" * 100
+    assert len(pauses) == 2
 
 
 @pytest.fixture
