@@ -224,7 +224,7 @@ class _Walk:
         """Say what is wrong here and move to the next header, if there is one."""
         problem = self._explain(why)
         self._extensions = []
-        found = self._next_header(self._at + BLOCK_BYTES)
+        found = self._next_header(self._at + 1)
         if found is None:
             return self._end(problem)
         self._at = found

@@ -82,6 +82,8 @@ def test_duplicate_keys_are_marked(tmp_path: Path) -> None:
         ("a", False), ("b", False), ("a", True),
     ]  # fmt: skip
     assert index.problems == ["duplicate keys: 1 (for example key a)"]
+    write_tar(path, [*sample("c"), *sample("a"), *sample("c"), *sample("a")])
+    assert index_shard(path).problems == ["duplicate keys: 2 (for example key c)"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesstext.errors import ShardError
+from lesstext.shards import tar_walk
 from lesstext.shards.tar_reading import index_shard
 from lesstext.shards.tar_walk import Problem, TarMember, spelled, walk_tar
 from tests.lesstext.shards.hostile_tars import (
@@ -214,6 +215,92 @@ def test_any_header_is_a_member_a_problem_or_the_end(
     assert [name for name, _, _ in members(data)] == names
     found = problems(data)
     assert re.search(problem, found) if problem else found == ""
+
+
+def sparse(name: bytes, *continued: int, size: int = 0) -> bytes:
+    """A GNU sparse header, and continuations that say in their byte 504 whether more follow."""
+    block = bytearray(header(name, size, b"S"))
+    block[482] = bool(continued)
+    more = b"".join(bytes(504) + bytes([goes_on]) + bytes(7) for goes_on in continued)
+    return checksum(bytes(block)) + more
+
+
+@pytest.mark.parametrize("continued", [(), (0,), (1, 0), (1, 1, 1, 0)])
+def test_sparse_files_are_passed_with_all_their_headers(continued: tuple[int, ...]) -> None:
+    data = sparse(b"s.jpg", *continued, size=600) + bytes(1024) + GOOD + END
+    assert [name for name, _, _ in members(data)] == ["z.jpg"]
+    assert "the member at byte 0 (s.jpg) is passed over: it is sparse" in problems(data)
+
+
+@pytest.mark.parametrize("data", [sparse(b"s.jpg", 1), sparse(b"s.jpg", 1, 1), sparse(b"s.jpg")])
+def test_a_tar_that_ends_in_a_sparse_file_comes_to_an_end(data: bytes) -> None:
+    assert members(data) == []
+    assert problems(data)
+
+
+def test_a_long_name_names_one_member_alone() -> None:
+    long = member(b"././@LongLink", b"n" * 200 + b".jpg\0", b"L")
+    for between in (
+        sparse(b"s"),
+        header(b"link", 0, b"2"),
+        header(b"k", 4, b"Z") + padded(b"four"),
+    ):
+        assert [name for name, _, _ in members(long + between + GOOD + END)] == ["z.jpg"]
+    data = member(b"a.jpg") + long + NOISE + GOOD + END
+    assert [name for name, _, _ in members(data)] == ["a.jpg", "z.jpg"]
+
+
+def test_global_records_hold_until_the_archive_ends_and_own_ones_go_before_them() -> None:
+    shared, own = pax(record(b"size", b"4"), kind=b"g"), pax(record(b"size", b"3"))
+    first = shared + header(b"a.jpg") + padded(b"four") + own + header(b"b.jpg") + padded(b"two")
+    found = members(first + END + header(b"c.jpg", 2) + padded(b"tw") + END)
+    assert [(name, size) for name, _, size in found] == [
+        ("a.jpg", 4), ("b.jpg", 3), ("c.jpg", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [0, 147, 156, 300, 511])
+def test_checksums_are_over_every_byte_unsigned_or_signed(at: int) -> None:
+    block = bytearray(header(b"caf\xe9.jpg", 4))
+    block[at] = 0xF3 if at != 156 else ord("0")
+    sums = {
+        "unsigned": sum(block[:148] + block[156:]) + 8 * 32,
+        "signed": sum((byte ^ 128) - 128 for byte in block[:148] + block[156:]) + 8 * 32,
+    }
+    for value in sums.values():
+        block[148:156] = b"%06o\0 " % value
+        assert len(members(bytes(block) + padded(b"four") + END)) == 1
+        for wrong in (value - 1, value + 1, value + 512):
+            block[148:156] = b"%06o\0 " % wrong
+            assert members(bytes(block) + padded(b"four") + END) == []
+
+
+def test_a_header_is_found_wherever_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also across the windows that are searched, and after words that only look like one."""
+    monkeypatch.setattr(tar_walk, "_SEARCH_BYTES", 2048)
+    for shift in (1, 255, 511, 512, 1700, 2047, 2048, 4095, 9000):
+        noise = (b"ustar " * 2000)[:shift]
+        data = member(b"a.jpg") + noise + GOOD + END
+        assert [name for name, _, _ in members(data)] == ["a.jpg", "z.jpg"]
+        at = 2 * BLOCK + shift
+        assert members(data)[1][1] == at + BLOCK
+
+
+@pytest.mark.parametrize("n_zero_blocks", [2, 3, 20, 21, 100])
+def test_an_archive_behind_another_is_found_behind_any_padding(
+    n_zero_blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tar_walk, "_SEARCH_BYTES", 2048)
+    data = member(b"a.jpg") + bytes(n_zero_blocks * BLOCK) + GOOD + END
+    assert [name for name, _, _ in members(data)] == ["a.jpg", "z.jpg"]
+    assert f"another archive starts at byte {(2 + n_zero_blocks) * BLOCK};" in problems(data)
+
+
+def test_ustar_prefixes_are_in_front_of_the_name() -> None:
+    block = bytearray(header(b"b.jpg", 4))
+    block[345:350] = b"in/ab"
+    data = checksum(bytes(block)) + padded(b"four") + END
+    assert [name for name, _, _ in members(data)] == ["in/ab/b.jpg"]
 
 
 def test_a_member_larger_than_the_tar_is_cut() -> None:
