@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -109,17 +110,23 @@ def _syntax_tree(expression: str) -> dict[str, Any]:
         raise UsageError(first_line(parsed.get("error_message")))
     statements = parsed["statements"]
     select: dict[str, Any] = statements[0]["node"]
-    alone = (
-        len(statements) == 1
-        and select.get("type") == "SELECT_NODE"
-        and len(select["select_list"]) == 1
-        and select["from_table"]["type"] == "EMPTY"
-        and not select["modifiers"]
-        and not select.get("where_clause")
-    )
+    is_one = len(statements) == 1 and len(select.get("select_list", ())) == 1
+    alone = is_one and _around(select) == _around_nothing()
     if not alone:
         raise UsageError("is not one expression")
     return parsed
+
+
+def _around(select: dict[str, Any]) -> dict[str, Any]:
+    """All parts of a statement but what it selects: FROM, WHERE, GROUP BY, HAVING, LIMIT, …"""
+    return {part: value for part, value in select.items() if part != "select_list"}
+
+
+@cache
+def _around_nothing() -> dict[str, Any]:
+    """The parts of a statement that only selects."""
+    text = _ask("SELECT json_serialize_sql(?)", "SELECT true")
+    return _around(json.loads(text)["statements"][0]["node"])
 
 
 def _as_sql(tree: dict[str, Any]) -> str:

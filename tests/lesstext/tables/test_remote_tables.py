@@ -86,6 +86,17 @@ def size_bytes(tables: Path) -> int:
     return sum(path.stat().st_size for path in tables.rglob("*.parquet"))
 
 
+def test_a_remote_selection_with_a_long_description_reads_back(
+    remote: RemotePath, tmp_path: Path
+) -> None:
+    """As one of thousands of shards has: longer than the end that is fetched first."""
+    named = f"words {random.Random(1).randbytes(40_000).hex()}"
+    made_table(tmp_path / "t", "x", [{"key": "a", "n": 3}], name="words", annotator=named)
+    made = select(tmp_path / "t", remote / "s.parquet", Rule(where="n = 3"))
+    assert read_selection(remote / "s.parquet") == made
+    assert made.n_kept_by_shard() == {"x": 1}
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_only_the_columns_that_a_rule_names_travel(
     remote: RemotePath, tables: Path, server: S3Server, tmp_path: Path, rule: Rule

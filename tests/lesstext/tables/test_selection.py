@@ -17,6 +17,7 @@ from lesstext.tables.selecting import _RowsDigest, select
 from lesstext.tables.selection import Counts, Selection, read_keys, read_selection
 from tests.lesstext.builders import ratio_samples, sample, write_tar
 from tests.lesstext.conftest import Score
+from tests.lesstext.tables.table_builders import made_table
 
 Pairs = list[tuple[str, str]]
 
@@ -230,3 +231,40 @@ def test_the_digest_of_rows_does_not_depend_on_batches() -> None:
     assert digest(rows.slice(0, 1), rows.slice(1, 0), rows.slice(1, 3)) == whole
     other = pa.table({"shard": ["a", "a", "b", "b"], "key": ["12", "3", "", "ü"]})
     assert digest(other) != whole and digest(rows.slice(0, 3)) != whole
+
+
+def test_tables_annotated_anew_make_another_selection(tmp_path: Path) -> None:
+    """Though they keep the same samples: what is made from a selection depends on its tables."""
+    made = []
+    for annotator in ("text_area 1", "text_area 2", "text_area 1"):
+        folder = tmp_path / str(len(made))
+        rows = [{"key": "a", "text_area_ratio": 0.1}]
+        for shard in ("x", "y"):
+            own = annotator if shard == "y" or len(made) != 1 else "text_area 2"
+            made_table(folder, shard, rows, name="text_area", annotator=own)
+        made.append(select([folder], tmp_path / f"{len(made)}.parquet", text_area.at_most(0.5)))
+    assert made[0].tables_digest == made[2].tables_digest != made[1].tables_digest
+    assert made[0].id == made[2].id != made[1].id
+
+
+def test_another_rule_or_kind_is_another_selection(tables: Path, tmp_path: Path) -> None:
+    rules = [text_area.at_most(0.5), Rule(where="text_area_ratio <= 0.5 or false")]
+    made = [
+        select([tables], tmp_path / f"{n}.parquet", rule, control=tmp_path / f"c{n}.parquet")
+        for n, rule in enumerate(rules)
+    ]
+    controls = [read_selection(tmp_path / f"c{n}.parquet") for n in (0, 1)]
+    assert pairs(made[0]) == pairs(made[1]) == pairs(controls[0])
+    assert len({one.id for one in (*made, *controls)}) == 4
+
+
+@pytest.mark.parametrize("n_keys", [1, 2, 40])
+def test_a_key_that_stands_twice_in_a_selection_is_refused(tmp_path: Path, n_keys: int) -> None:
+    rows = [{"key": f"k{i}", "text_area_ratio": 0.1} for i in range(n_keys)]
+    made_table(tmp_path / "t", "x", rows, name="text_area")
+    made = select([tmp_path / "t"], tmp_path / "s.parquet", text_area.at_most(0.5))
+    assert made.n_kept_by_shard() == {"x": n_keys}
+    table = pq.read_table(made.path)
+    pq.write_table(pa.concat_tables([table.slice(0, 1), table]), made.path)
+    with pytest.raises(TableError, match="1 keys of shard x stand there twice"):
+        made.n_kept_by_shard()
