@@ -235,7 +235,7 @@ def test_the_digest_of_rows_does_not_depend_on_batches() -> None:
 
 def test_tables_annotated_anew_make_another_selection(tmp_path: Path) -> None:
     """Though they keep the same samples: what is made from a selection depends on its tables."""
-    made = []
+    made: list[Selection] = []
     for annotator in ("text_area 1", "text_area 2", "text_area 1"):
         folder = tmp_path / str(len(made))
         rows = [{"key": "a", "text_area_ratio": 0.1}]

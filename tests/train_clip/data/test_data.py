@@ -132,7 +132,8 @@ def test_regions_are_those_that_were_given_sample_by_sample(tmp_path: Path) -> N
         open_shard(ShardSource(path.stem, str(path)), tmp_path / "cache")
         for path in sorted(folder.iterdir())
     ]
-    square, triangle, other = [1, 1, 9, 1, 9, 9, 1, 9], [0, 0, 5, 0, 0, 5], [2.5, 2, 7, 2, 2, 7]
+    square, triangle = [1.0, 1, 9, 1, 9, 9, 1, 9], [0.0, 0, 5, 0, 0, 5]
+    other = [2.5, 2, 7, 2, 2, 7]
     given: list[list[list[float]]] = [[square, triangle], [], [other], [triangle, square, other]]
     plan = write_plan(tmp_path / "plan", "in", tables, 4, given)
     found = [plan.regions(i) for i in range(plan.size)]
