@@ -78,11 +78,12 @@ _VOWELS = "aeiou"
 def is_usable(alias: str) -> bool:
     """Whether an alias is worth being sought: two letters at least, and no word that says nothing.
 
-    >>> [is_usable(alias) for alias in ("dog", "", "1984", "A", "Two", "犬", "北京")]
-    [True, False, False, False, False, False, True]
+    >>> [is_usable(alias) for alias in ("dog", "", "1984", "A", "Two", "US", "犬", "北京")]
+    [True, False, False, False, False, True, False, True]
     """
     letters = sum(char.isalpha() for char in alias)
-    return letters > 1 and len(alias) <= _MAX_CHARACTERS and alias.lower() not in _NOT_SOUGHT
+    says_nothing = alias.lower() in _NOT_SOUGHT and not alias.isupper()
+    return letters > 1 and len(alias) <= _MAX_CHARACTERS and not says_nothing
 
 
 def plural_of(alias: str) -> str | None:
