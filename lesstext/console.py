@@ -195,11 +195,12 @@ def progress(what: str, total: int, unit: str, *, rated: str | None = None) -> I
         yield Progress(what, total, unit, rated)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     status = TextColumn("{task.fields[status]}", markup=False)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), status)
+    count = TextColumn("{task.fields[count]}/{task.total}")
+    columns = (TextColumn(what), BarColumn(), count, TextColumn(unit), status)
     with Bar(*columns, console=Console(stderr=True)) as bar:
         yield _LiveProgress(what, total, unit, rated, bar)
 
@@ -213,6 +214,7 @@ class Progress:
     def __init__(self, what: str, total: int, unit: str, rated: str | None = None) -> None:
         self._what, self._total, self._unit, self._rated = what, total, unit, rated
         self._n_new = self._n_before = self._n_worked = 0
+        self._far: tuple[int, int, bool] | None = None
         self._start = self._said = time.monotonic()
 
     def advance(
@@ -227,9 +229,14 @@ class Progress:
             tell(f"{n_before} of {self._total} {self._unit} done before")
         self._show(line, note, bad)
 
-    def work(self, n: int) -> None:
-        """`n` more of what the rate counts are done."""
+    def work(self, n: int, far: tuple[int, int, bool] | None = None) -> None:
+        """`n` more of what the rate counts are done.
+
+        `far` says of it how many are done, of how many, and whether that is an estimate.
+        """
         self._n_worked += n
+        self._far = far or self._far
+        self._show("", "", bad=False)
 
     @property
     def _n_done(self) -> int:
@@ -239,38 +246,52 @@ class Progress:
         now = time.monotonic()
         if line:
             (say if bad else tell)(f"[{self._n_done}/{self._total}] {line} ({self._rate()})")
-        elif self._n_new and (
-            self._n_done >= self._total or now - self._said > _PLAIN_LINE_EVERY_S
-        ):
+            self._said = now
+        elif self._is_due(now):
             self._said = now
             tell(f"{self._what}: {self._n_done}/{self._total} {self._unit}, {self._rate()}")
+
+    def _is_due(self, now: float) -> bool:
+        """Whether it is time for a line of no item: at the end, and once a minute."""
+        if not (self._n_new or self._n_worked):
+            return False
+        at_the_end = self._n_done >= self._total and self._far is None
+        return at_the_end or now - self._said > _PLAIN_LINE_EVERY_S
+
+    def _begun(self) -> float:
+        """How much is done of `total`, begun items in part."""
+        if self._far is None:
+            return self._n_done
+        n_done, n_all, _ = self._far
+        return self._total * n_done / max(n_all, 1)
 
     def _rate(self) -> str:
         took_s = max(time.monotonic() - self._start, 1e-6)
         n = self._n_worked if self._rated else self._n_new
         rate = f"{n / took_s:.1f} {self._rated or self._unit}/s"
-        left = self._total - self._n_done
-        if not (left > 0 and self._n_new):
-            return rate
-        return f"{rate}, ETA {as_clock(took_s / self._n_new * left)}"
+        if self._far is not None:
+            n_done, n_all, is_estimate = self._far
+            rate = f"{n_done}/{'~' * is_estimate}{n_all} {self._rated}, {rate}"
+            return _with_eta(rate, took_s, n, n_all - n_done)
+        return _with_eta(rate, took_s, self._n_new, self._total - self._n_done)
 
 
 class _LiveProgress(Progress):
     def __init__(self, what: str, total: int, unit: str, rated: str | None, bar: Any) -> None:
         super().__init__(what, total, unit, rated)
         self._bar, self._note = bar, ""
-        self._task = bar.add_task(what, total=total, status="")
-
-    def work(self, n: int) -> None:
-        super().work(n)
-        self._show("", self._note, bad=False)
+        self._task = bar.add_task(what, total=total, count=0, status="")
 
     def _show(self, line: str, note: str, bad: bool) -> None:
-        self._note = note
+        self._note = note or self._note
         if bad:
             say(line)
-        status = f"{self._rate()}  {note}"
-        self._bar.update(self._task, completed=self._n_done, status=status)
+        status = f"{self._rate()}  {self._note}"
+        self._bar.update(self._task, completed=self._begun(), count=self._n_done, status=status)
+
+
+def _with_eta(rate: str, took_s: float, n_new: int, n_left: int) -> str:
+    return f"{rate}, ETA {as_clock(took_s / n_new * n_left)}" if n_new and n_left > 0 else rate
 
 
 def as_clock(seconds: float) -> str:

@@ -45,7 +45,7 @@ def export(
 def annotate_plan(config: RunConfig, todo: Plan) -> RunSummary:
     """Do what is left, and say how it goes and what came of it."""
     print_plan(todo)
-    with watching(len(todo.tasks)) as watcher:
+    with watching(todo.annotator.name, len(todo.tasks)) as watcher:
         engine = engine_for(
             config.engine,
             todo.annotator,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lesstext.console import Progress, progress
 
 if TYPE_CHECKING:
-    from lesstext.engines.task import ShardReport
+    from lesstext.engines.task import InShard, ShardReport
     from lesstext.engines.whole_run import Plan, RunSummary
     from lesstext.storage.paths import Location
     from lesstext.tables.selection import Selection
@@ -19,26 +19,47 @@ _MAX_NAMES = 20
 
 
 class Watcher:
-    """Hears of samples and shards as they are finished."""
+    """Hears of samples and shards as they are finished, and works out how far the run is.
 
-    def __init__(self, progress: Progress) -> None:
+    Shards that nobody has looked into count with as many samples as the others have on average.
+    """
+
+    def __init__(self, progress: Progress, n_shards: int) -> None:
         self._progress = progress
+        self._n_shards = n_shards
         self._seconds: Counter[str] = Counter()
+        self._n_done = self._n_seen = 0
+        self._far: dict[str, tuple[int, int]] = {}
 
-    def samples(self, shard: str, n: int) -> None:
-        self._progress.work(n)
+    def samples(self, shard: str, far: InShard) -> None:
+        self._see(shard, far.n_done, far.n_total)
+        self._progress.work(far.n_new, self._far_in_all())
 
     def report(self, report: ShardReport) -> None:
         self._seconds.update(report.seconds)
+        self._see(report.shard, report.n_samples, report.n_samples)
+        self._progress.work(0, self._far_in_all())
         bad = report.error is not None or bool(report.problems)
         self._progress.advance(line=describe(report), note=_busy(self._seconds), bad=bad)
 
+    def _see(self, shard: str, n_done: int, n_total: int) -> None:
+        known_done, known_total = self._far.get(shard, (0, 0))
+        self._n_done += n_done - known_done
+        self._n_seen += n_total - known_total
+        self._far[shard] = n_done, n_total
+
+    def _far_in_all(self) -> tuple[int, int, bool]:
+        """Samples done, samples in all, and whether that is an estimate."""
+        n_unseen = self._n_shards - len(self._far)
+        estimated = round(self._n_seen / len(self._far) * n_unseen)
+        return self._n_done, self._n_seen + estimated, n_unseen > 0
+
 
 @contextmanager
-def watching(n_shards: int) -> Iterator[Watcher]:
-    """Show how the scoring of shards goes on."""
-    with progress("scoring", n_shards, "shards", rated="images") as shown:
-        yield Watcher(shown)
+def watching(what: str, n_shards: int) -> Iterator[Watcher]:
+    """Show how the annotation of shards goes on."""
+    with progress(what, n_shards, "shards", rated="images") as shown:
+        yield Watcher(shown, n_shards)
 
 
 def describe(report: ShardReport) -> str:

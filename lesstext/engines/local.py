@@ -238,7 +238,7 @@ def _serve(pipe: Any, annotator: Annotator, placement: Placement) -> None:
                 return
             fetch_ahead(upcoming, keep=task.source)
             try:
-                report = run_task(task, worker, lambda n: pipe.send(("samples", n)))
+                report = run_task(task, worker, lambda far: pipe.send(("samples", far)))
             except WorkerBrokenError as error:
                 sys.exit(str(error))
             pipe.send(("report", report))
@@ -247,4 +247,4 @@ def _serve(pipe: Any, annotator: Annotator, placement: Placement) -> None:
 def _progress_of(task: Task, on_samples: OnSamples | None) -> Any:
     if on_samples is None:
         return None
-    return lambda n: on_samples(task.source.name, n)
+    return lambda far: on_samples(task.source.name, far)

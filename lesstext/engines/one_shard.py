@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from lesstext.annotators.base import Part, Worker, table_schema
 from lesstext.engines.inputs import InputTable, describe_inputs, find_inputs
 from lesstext.engines.parts import Parts
 from lesstext.engines.resume import done_report
-from lesstext.engines.task import OnProgress, ShardReport, Task
+from lesstext.engines.task import InShard, OnProgress, ShardReport, Task
 from lesstext.errors import ShardError
 from lesstext.shards.fingerprint import Fingerprint
 from lesstext.shards.samples import Row
@@ -33,12 +34,13 @@ from lesstext.timing import StageClock
 _log = logging.getLogger(__name__)
 
 _REPORT_EVERY = 32
+_REPORT_EVERY_S = 1.0
 
 
 def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = None) -> ShardReport:
     """Annotate one shard and write its table and stats; a table that is already right is kept.
 
-    `progress` is called with the number of samples finished since its last call.
+    `progress` hears how far it is: at once, and then at least every 32 samples.
     Raises ShardError when the shard cannot be read, TableError when an input table is missing or
     of another shard, OSError when the table cannot be written.
     """
@@ -54,7 +56,7 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
         parts = _parts(task, worker, shard, inputs)
         for n_new in _annotate(task, worker, shard, inputs, parts, clock):
             if progress is not None:
-                progress(n_new)
+                progress(InShard(n_new, parts.n_rows, len(shard.index.samples)))
         footer = _write_table(task, shard, worker.id, inputs, parts.rows(), clock)
         parts.remove()
     return ShardReport(
@@ -112,13 +114,14 @@ def _annotate(
 ) -> Iterator[int]:
     """Bring all rows that are lacking into `parts`; yields now and then how many came."""
     entries = shard.index.samples
+    yield 0
     rows = {name: table.rows(entries) for name, table in inputs.items()}
     if task.lost is not None and parts.n_rows < len(entries):
         key = entries[parts.n_rows].key
         parts.add({"key": key, "uid": None, "status": "decode_error", "error": task.lost})
         parts.flush()
         yield 1
-    reported = parts.n_rows
+    reported, reported_at = parts.n_rows, time.monotonic()
     while parts.n_rows < len(entries):
         first, last = parts.n_rows, min(parts.n_rows + (task.window or len(entries)), len(entries))
         part = Part(
@@ -130,9 +133,10 @@ def _annotate(
         )
         for row in _checked(worker, part):
             parts.add(shard.told(row))
-            if parts.n_rows - reported >= _REPORT_EVERY or parts.n_rows == last:
+            is_due = time.monotonic() - reported_at > _REPORT_EVERY_S
+            if is_due or parts.n_rows - reported >= _REPORT_EVERY or parts.n_rows == last:
                 yield parts.n_rows - reported
-                reported = parts.n_rows
+                reported, reported_at = parts.n_rows, time.monotonic()
         if task.window is not None:
             parts.flush()
 

@@ -7,13 +7,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from lesstext.annotators.base import Annotator, Placement, WorkerBrokenError
 from lesstext.engines.base import Job, run_task
 from lesstext.engines.ray_cluster import connect, find_workers, resources
-from lesstext.engines.task import MAX_ATTEMPTS, OnSamples, ShardReport, Task
+from lesstext.engines.task import MAX_ATTEMPTS, InShard, OnSamples, ShardReport, Task
 from lesstext.errors import AnnotatorError, LesstextError
 
 __all__ = ["RayEngine", "engine_for", "find_workers"]
@@ -75,11 +75,11 @@ class RayEngine:
 
 
 class _Actor:
-    """What runs on a node: a loaded annotator, and one task at a time; counts can be asked
+    """What runs on a node: a loaded annotator, and one task at a time; how far it is can be asked
     meanwhile."""
 
     def __init__(self) -> None:
-        self._n_samples = 0
+        self._far: InShard | None = None
 
     def load(
         self, annotator: Annotator, placement: Placement, wanted_id: str
@@ -100,18 +100,19 @@ class _Actor:
         return None
 
     def annotate(self, task: Task) -> ShardReport:
-        self._n_samples = 0
+        self._far = None
         try:
-            return run_task(task, self._worker, self._count)
+            return run_task(task, self._worker, self._go_on)
         except WorkerBrokenError:
             os._exit(1)  # end, and be replaced
 
-    def n_samples(self) -> int:
-        """Samples of the current task done so far."""
-        return self._n_samples
+    def far(self) -> InShard | None:
+        """How far the current task is; `n_new` are all samples of this attempt."""
+        return self._far
 
-    def _count(self, n: int) -> None:
-        self._n_samples += n
+    def _go_on(self, far: InShard) -> None:
+        n_before = 0 if self._far is None else self._far.n_new
+        self._far = replace(far, n_new=n_before + far.n_new)
 
 
 @dataclass(slots=True)
@@ -125,8 +126,8 @@ class _Worker:
     resources: dict[str, float]
     actor: Any = None
     pending: Any = None
-    counting: Any = None
-    n_counted: int = 0
+    asked: Any = None
+    told: InShard | None = None
     job: Job | None = None
     last_news: float = 0.0
     deaths_before_ready: int = 0
@@ -138,22 +139,24 @@ class _Worker:
         self.pending = self.actor.load.remote(self.annotator, self.placement, self.annotator_id)
 
     def give(self, job: Job) -> None:
-        self.job, self.n_counted, self.counting = job, 0, None
+        self.job, self.told, self.asked = job, None, None
         self.last_news = time.monotonic()
         self.pending = self.actor.annotate.remote(job.task)
 
-    def new_samples(self) -> int:
-        """Samples done since the last question; does not wait for the actor."""
-        if self.counting is None:
-            self.counting = self.actor.n_samples.remote()
-        if not self.ray.wait([self.counting], timeout=0)[0]:
-            return 0
-        n_total, self.counting = self.n_counted, self.counting
+    def news(self) -> InShard | None:
+        """How far its task has come since the last question; does not wait for the actor."""
+        if self.asked is None:
+            self.asked = self.actor.far.remote()
+        if not self.ray.wait([self.asked], timeout=0)[0]:
+            return None
+        far, answer = None, self.asked
+        self.asked = None
         with suppress(self.ray.exceptions.RayError):  # a dead actor is found by its task
-            n_total = self.ray.get(self.counting)
-        self.counting = None
-        n_new, self.n_counted = n_total - self.n_counted, n_total
-        return n_new
+            far = self.ray.get(answer)
+        if far is None or far == self.told:
+            return None
+        before, self.told = self.told, far
+        return cast("InShard", far).since(before)
 
     def stop(self) -> None:
         if self.actor is not None:
@@ -179,14 +182,20 @@ def _collect(
         if job is None and value is not None:
             raise value
         if job is not None:
-            if on_samples is not None:
-                on_samples(job.task.source.name, value.n_samples - worker.n_counted)
+            if on_samples is not None and value.n_samples and not value.was_done:
+                on_samples(job.task.source.name, _the_rest(value, worker.told))
             yield value
     for worker in workers:
-        if worker.job is not None and (n := worker.new_samples()):
+        if worker.job is not None and (far := worker.news()) is not None:
             worker.last_news = time.monotonic()
             if on_samples is not None:
-                on_samples(worker.job.task.source.name, n)
+                on_samples(worker.job.task.source.name, far)
+
+
+def _the_rest(report: ShardReport, told: InShard | None) -> InShard:
+    """What was not heard of while the shard was worked on."""
+    n_done = 0 if told is None else told.n_done
+    return InShard(report.n_samples - n_done, report.n_samples, report.n_samples)
 
 
 def _replace_stalled(

@@ -15,8 +15,24 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 3
 
-OnProgress = Callable[[int], None]
-OnSamples = Callable[[str, int], None]
+
+@dataclass(frozen=True, slots=True)
+class InShard:
+    """How far a shard is: `n_new` samples were finished since it was told before; `n_done` of its
+    `n_total` are, those of an earlier attempt among them."""
+
+    n_new: int
+    n_done: int
+    n_total: int
+
+    def since(self, before: InShard | None) -> InShard:
+        """The same, as news for one who heard of `before`; `n_new` is that of the attempt."""
+        n_told = 0 if before is None else before.n_new
+        return InShard(self.n_new - n_told, self.n_done, self.n_total)
+
+
+OnProgress = Callable[[InShard], None]
+OnSamples = Callable[[str, InShard], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -251,17 +251,37 @@ def test_plain_progress_says_each_item_with_the_rate_of_what_is_in_it(
     ]
 
 
+def test_one_long_item_says_how_far_it_is_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with progress("scoring", 2, "shards", rated="images") as shown:
+        for n_done in range(1010, 3010, 10):  # 1,000 were done by an earlier attempt
+            clock.now_s += 1
+            shown.work(10, (n_done, 6000, True))
+        shown.work(0, (3000, 6000, False))
+        shown.advance(line="shard a: 3000 ok")
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 0/2 shards, 1610/~6000 images, 10.0 images/s, ETA 0:07:19",
+        "scoring: 0/2 shards, 2220/~6000 images, 10.0 images/s, ETA 0:06:18",
+        "scoring: 0/2 shards, 2830/~6000 images, 10.0 images/s, ETA 0:05:17",
+        "[1/2] shard a: 3000 ok (3000/6000 images, 10.0 images/s, ETA 0:05:00)",
+    ]
+
+
 def test_a_terminal_gets_one_live_line_with_bad_items_above_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "150")
     with progress("scoring", 2, "shards", rated="images") as shown:
-        shown.work(50)
+        shown.work(50, (50, 200, False))
+        time.sleep(0.2)  # the line is drawn ten times a second
         shown.advance(line="shard a: 50 ok", note="detect 90%")
         shown.advance(line="FAILED shard b: [gone]", note="detect 80%", bad=True)
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "FAILED shard b: [gone]" in said and "shard a: 50 ok" not in said
+    assert re.search(r"━+.* 0/2 shards 50/200 images, .* ETA 0:00:0", said)
     assert "2/2 shards" in said and "images/s" in said and "detect 80%" in said
 
 

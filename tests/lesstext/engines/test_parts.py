@@ -13,7 +13,7 @@ import pytest
 from lesstext.annotators.base import Part, Placement, Worker
 from lesstext.annotators.text_area import TextArea
 from lesstext.engines.one_shard import annotate_shard
-from lesstext.engines.task import Task
+from lesstext.engines.task import InShard, Task
 from lesstext.shards.samples import Row
 from lesstext.shards.specs import ShardSource
 from tests.lesstext.builders import ratio_samples, write_tar
@@ -103,6 +103,15 @@ def test_parts_that_do_not_belong_are_not_believed(task: Task, tmp_path: Path, d
     wanted = table_of(changed, out=tmp_path / "calm")
     assert table_of(changed) == wanted
     assert hidden(tmp_path / "out") == []
+
+
+def test_whoever_goes_on_says_what_was_done_before(task: Task) -> None:
+    break_off(task, at=300)
+    heard: list[InShard] = []
+    with worker() as calm:
+        annotate_shard(task, calm, heard.append)
+    assert heard[0] == InShard(n_new=0, n_done=256, n_total=N_SAMPLES)
+    assert heard[-1].n_done == N_SAMPLES and sum(far.n_new for far in heard) == N_SAMPLES - 256
 
 
 def test_small_shards_write_no_parts(tmp_path: Path, score: Score) -> None:

@@ -52,7 +52,7 @@ def score_on_ray(shards: Path, out: Path, annotator: TextArea = FAKE) -> RunSumm
     todo = plan(config)
     heard: list[int] = []
     engine = engine_for("ray", annotator, todo.placements, todo.annotator_id)
-    summary = execute(config, todo, engine, on_samples=lambda shard, n: heard.append(n))
+    summary = execute(config, todo, engine, on_samples=lambda _, far: heard.append(far.n_new))
     if not summary.failed and not todo.done:
         assert sum(heard) == sum(summary.counts.values())
     return summary

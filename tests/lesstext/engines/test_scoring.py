@@ -7,6 +7,7 @@ import json
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -216,7 +217,12 @@ def test_tables_are_byte_identical_whatever_the_workers_and_the_order(
     config = RunConfig(shards=(str(shards),), out=other, annotator=FAKE)
     todo = plan(config)
     todo.tasks.reverse()
-    execute(config, todo, LocalEngine(FAKE, [Placement()] * workers))
+    n_new: Counter[str] = Counter()
+    execute(
+        config, todo, LocalEngine(FAKE, [Placement()] * workers),
+        on_samples=lambda shard, far: n_new.update({shard: far.n_new}),
+    )  # fmt: skip
+    assert n_new == dict.fromkeys(("a/00000", "a/00001", "b/00000"), 10)
     assert tables(other) == tables(shards.parent / "scores")
 
 
