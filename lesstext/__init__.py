@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from lesstext.shards.specs import ShardSource, expand_specs
     from lesstext.shards.tar_reading import ShardIndex, index_shard
     from lesstext.storage.paths import location
-    from lesstext.tables.reading import read_tables
+    from lesstext.tables.folder import read_tables
     from lesstext.tables.rule import Rule
-    from lesstext.tables.selecting import select
     from lesstext.tables.selection import Counts, Selection, read_selection
     from lesstext.text_detection.protocol import (
         Detector,
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
         TextRegions,
         load_detector,
     )
-    from lesstext.verbs import annotate, export_shards, score
+    from lesstext.verbs import annotate, export_shards, score, select
 
 __version__ = "0.1.0"
 
@@ -135,11 +134,10 @@ __getattr__, __dir__ = lazily(
         "lesstext.shards.specs": "ShardSource expand_specs",
         "lesstext.shards.tar_reading": "ShardIndex index_shard",
         "lesstext.storage.paths": "location",
-        "lesstext.tables.reading": "read_tables",
+        "lesstext.tables.folder": "read_tables",
         "lesstext.tables.rule": "Rule",
-        "lesstext.tables.selecting": "select",
         "lesstext.tables.selection": "Counts Selection read_selection",
         "lesstext.text_detection.protocol": "Detector DetectorSettings TextRegions load_detector",
-        "lesstext.verbs": "annotate export_shards score",
+        "lesstext.verbs": "annotate export_shards score select",
     },
 )

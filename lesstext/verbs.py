@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from lesstext.annotators.base import Annotator
 from lesstext.annotators.text_area import TextArea
@@ -11,7 +12,11 @@ from lesstext.engines.task import ShardReport
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.export.plan import ExportConfig
 from lesstext.export.whole_run import ExportSummary, export
+from lesstext.policies import text_area
 from lesstext.storage.paths import Location, location
+from lesstext.tables import selecting
+from lesstext.tables.rule import Rule
+from lesstext.tables.selection import Selection
 
 
 def annotate(
@@ -63,6 +68,35 @@ def score(
     annotator = options or TextArea()
     return annotate(
         shards, out, annotator, engine=engine, device=device, workers=workers, limit=limit
+    )
+
+
+def select(
+    tables: Location | str | Sequence[Location | str],
+    out: Location | str,
+    rule: Rule,
+    *,
+    metadata: Path | str | None = None,
+    control: Location | None = None,
+    also: Sequence[Location | str] = (),
+) -> Selection:
+    """Apply `rule` to the tables below one or several folders and write the selection to `out`.
+
+    Several are joined sample by sample; each must have a table of every shard. `metadata` is a
+    folder of img2dataset or DataComp parquet files to join; `control` is where to write a random
+    selection of equal size; `also` what to write beside it (.csv, .txt, DataComp's .npy). What is
+    odd, as that nothing is kept, is logged as a warning; `Selection.joined` counts what was joined.
+    Raises TableError for tables that are missing, damaged or do not belong together, UsageError
+    for a rule that cannot be used.
+    """
+    return selecting.select(
+        tables,
+        out,
+        rule,
+        metadata=metadata,
+        control=control,
+        also=also,
+        carry=text_area.MEASURED,
     )
 
 

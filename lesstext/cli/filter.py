@@ -36,7 +36,7 @@ from lesstext.tables.table import table_names
 _SELECTION, _CONTROL = "selection.parquet", "selection.control.parquet"
 _SHARDS, _REPORT, _REPORT_FILES = "shards", "report.html", "report_files"
 _MAX_TEXT_AREA = 0.005
-_NO_RULE = ("tables", "out", "require", "npy")
+_NO_RULE = ("tables", "out", "require", "also")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from lesstext.cli.terminal import print_selection
-from lesstext.console import say
 from lesstext.dataclass_options import Flag, build, with_options
 from lesstext.errors import UsageError
 from lesstext.policies import text_area
@@ -19,7 +18,7 @@ from lesstext.storage.paths import Location, location
 from lesstext.tables.folder import TableSource, parse_source
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
-from lesstext.tables.selection import Selection, read_selection
+from lesstext.tables.selection import read_selection
 from lesstext.verify import require_tables
 
 
@@ -51,7 +50,10 @@ class SelectConfig:
     ] = None
     seed: Annotated[int, Flag("Breaks ties of equal ratios, and draws the control.")] = 0
     on_failed: Annotated[str, Flag("drop or keep samples that failed.")] = "drop"
-    npy: Annotated[str | None, Flag("Also write DataComp's u8,u8 subset file here.")] = None
+    also: Annotated[
+        list[str] | None,
+        Flag("Also write, by suffix: keys.csv, keys.txt (shard/key), subset.npy (DataComp's)."),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.on_failed not in ("drop", "keep"):
@@ -103,7 +105,7 @@ def _select(
 
 
 def run_select(config: SelectConfig, shown_in: Location | None = None) -> None:
-    """Write the selection, its control and its subset file, and print their accounting.
+    """Write the selection, its control and its by-products, and print their accounting.
 
     `shown_in` is the folder that they are about to be moved to.
     """
@@ -112,22 +114,22 @@ def run_select(config: SelectConfig, shown_in: Location | None = None) -> None:
     if config.require is not None:
         _require(config.require, tables)
     control = out.with_suffix(".control.parquet") if config.control else None
-    npy = None if config.npy is None else location(config.npy)
-    selection = select(tables, out, rule, metadata=config.metadata, control=control, npy=npy)
+    also = [name.strip() for names in config.also or () for name in names.split(",")]
+    selection = select(
+        tables,
+        out,
+        rule,
+        metadata=config.metadata,
+        control=control,
+        also=also,
+        carry=text_area.MEASURED,
+    )
     print_selection(selection, shown_in)
     if control is not None:
         print_selection(read_selection(control), shown_in)
-    _warn(selection)
 
 
 def _require(specs: Sequence[str], tables: Sequence[TableSource]) -> None:
     sources = expand_specs(specs)
     for source in tables:
         require_tables(sources, source.folder)
-
-
-def _warn(selection: Selection) -> None:
-    if selection.joined is not None and selection.joined.matched == 0:
-        say(f"lesstext: warning: no sample has a row in --metadata {selection.metadata}")
-    if selection.counts.kept == 0:
-        say(f"lesstext: warning: nothing is kept of {selection.counts.read} samples")

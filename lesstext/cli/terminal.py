@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lesstext.console import Progress, progress
+from lesstext.policies import text_area
+from lesstext.tables.columns import METADATA
 
 if TYPE_CHECKING:
     from lesstext.engines.task import InShard, ShardReport
     from lesstext.engines.whole_run import Plan, RunSummary
     from lesstext.storage.paths import Location
+    from lesstext.tables.metadata import JoinCounts
     from lesstext.tables.selection import Selection
 
 _MAX_NAMES = 20
@@ -126,18 +129,24 @@ def print_selection(selection: Selection, shown_in: Location | None = None) -> N
         print(f"  {counts.failed_but_kept} of the kept are failures")
     if selection.kind == "rule":
         print(f"  {_rule_in_words(selection)}")
-    if selection.joined is not None and selection.kind == "rule":
-        joined = selection.joined
-        print(
-            f"  metadata: {joined.matched} samples have a row, {joined.unmatched} have none; "
-            f"{joined.unmatched_metadata} rows belong to no sample"
+        for line in _joins_in_words(selection.joined):
+            print(f"  {line}")
+
+
+def _joins_in_words(joined: Mapping[str, JoinCounts]) -> Iterator[str]:
+    """A line for each table and for metadata; none where there is nothing to join."""
+    for name, found in joined.items() if len(joined) > 1 else ():
+        ok = "" if found.ok is None else f"; {found.ok} are ok in it"
+        yield (
+            f"{'metadata' if name == METADATA else name}: {found.matched} samples have a row, "
+            f"{found.unmatched} have none; {found.unmatched_rows} rows belong to no sample{ok}"
         )
 
 
 def _rule_in_words(selection: Selection) -> str:
     rule = selection.rule
     if "where" in rule:
-        return f"rule: {rule['where']}"
+        return f"rule: {text_area.in_words(rule['where'])}"
     side, word = ("highest", "at least") if rule["highest"] else ("lowest", "at most")
     cut = "" if selection.threshold is None else f": {word} {selection.threshold:g}"
     return f"rule: the {side} {rule['keep_fraction']:g} by {rule['by']}{cut}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from lesstext.errors import UsageError
 from lesstext.tables.rule import Rule
 
 RATIO = "text_area_ratio"
+MEASURED = (RATIO, "n_regions")
+"""What stands in a selection beside each sample, where the tables have it."""
 
 
 def at_most(max_ratio: float, *, seed: int = 0, keep_failed: bool = False) -> Rule:
@@ -19,6 +23,15 @@ def at_most(max_ratio: float, *, seed: int = 0, keep_failed: bool = False) -> Ru
     # Ratios are stored as float32, where 0.05 is a little more than the double 0.05.
     where = f"{RATIO} <= {float(max_ratio)!r}::FLOAT"
     return Rule(where=where, seed=seed, keep_failed=keep_failed)
+
+
+def in_words(where: str) -> str:
+    """A rule's expression as a user would write it.
+
+    >>> in_words("text_area_ratio <= 0.005::FLOAT")
+    'text_area_ratio <= 0.005'
+    """
+    return re.sub(rf"^({RATIO} <= [\d.e-]+)::FLOAT$", r"\1", where)
 
 
 def lowest(fraction: float, *, seed: int = 0, keep_failed: bool = False) -> Rule:

@@ -68,13 +68,22 @@ def check_rows(view: TableView) -> Totals:
     return Totals(read, ok, duplicates)
 
 
-def count_joined(view: TableView) -> JoinCounts | None:
-    """How many samples and rows of metadata found each other; None without metadata."""
-    if view.metadata is None:
-        return None
-    matched, unmatched = view.one("SELECT count(is_joined), count(*) - count(is_joined) FROM s")
-    (n_lonely,) = view.one("SELECT count(*) FROM m ANTI JOIN s AS t ON " + view.join_condition)
-    return JoinCounts(matched, unmatched, n_lonely)
+def count_joined(view: TableView) -> dict[str, JoinCounts]:
+    """How many samples and rows found each other, by table and, as `meta`, of metadata.
+
+    Tables that do not have a row for each sample were refused before.
+    """
+    joined = {folder.name: _count_table(folder) for folder in view.folders}
+    if view.metadata is not None:
+        matched, unmatched = view.one("SELECT count(is_joined), count(*) - count(is_joined) FROM s")
+        (n_lonely,) = view.one("SELECT count(*) FROM m ANTI JOIN s AS t ON " + view.join_condition)
+        joined[METADATA] = JoinCounts(matched, unmatched, n_lonely)
+    return joined
+
+
+def _count_table(folder: TableFolder) -> JoinCounts:
+    n_ok = sum(footer.counts.get("ok", 0) for footer in folder.footers)
+    return JoinCounts(sum(file.n_rows for file in folder.files), 0, 0, n_ok)
 
 
 def _faults(view: TableView) -> list[_Fault]:

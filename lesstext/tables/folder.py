@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 from lesstext.errors import TableError
 from lesstext.storage.partial import PartialMirror, Range, partial_mirror
 from lesstext.storage.paths import Location, in_parallel, location
-from lesstext.tables.table import TABLE_SUFFIX, Footer, find_tables, read_footer, table_path
+from lesstext.tables.table import (
+    TABLE_SUFFIX,
+    Footer,
+    find_tables,
+    read_footer,
+    reading,
+    table_path,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,6 +170,22 @@ def open_tables(source: TableSource) -> Iterator[TableFolder]:
         yield _opened(source, mirror.copies, copies, mirror)
 
 
+def read_tables(folder: Location | str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of all tables below a folder, by shard, in tar order; `shard` is their first column.
+
+    They stay in memory, for a notebook; rules over millions of rows are `select`'s.
+    `columns` are those that are read (None: all). Raises TableError for tables that are missing or
+    of different annotators.
+    """
+    import pyarrow as pa
+
+    with open_tables(TableSource(location(folder))) as opened:
+        opened.fetch(opened.columns if columns is None else columns)
+        return pa.concat_tables(
+            [_all_rows(file.path, file.footer.shard, columns) for file in opened.files]
+        )
+
+
 def _opened(
     source: TableSource, root: Path, paths: Sequence[Path], mirror: PartialMirror | None
 ) -> TableFolder:
@@ -277,3 +300,13 @@ def _row_groups(metadata: pq.FileMetaData) -> Iterator[range]:
         stop = start + metadata.row_group(number).num_rows
         yield range(start, stop)
         start = stop
+
+
+def _all_rows(path: Path, shard: str, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with reading(path):
+        rows = pq.read_table(path, columns=None if columns is None else list(columns))
+    names = pa.array([shard] * len(rows), pa.string())
+    return rows.replace_schema_metadata(None).add_column(0, "shard", names)

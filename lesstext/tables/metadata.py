@@ -19,11 +19,13 @@ _FLOATS = ("FLOAT", "DOUBLE")
 
 @dataclass(frozen=True, slots=True)
 class JoinCounts:
-    """Samples that found a row of metadata, that did not, and rows that no sample found."""
+    """What was joined to the samples: how many of them found a row, how many did not, and how many
+    rows no sample found. Of a table, `ok` says in how many rows the sample is."""
 
     matched: int
     unmatched: int
-    unmatched_metadata: int
+    unmatched_rows: int
+    ok: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,15 @@ from lesstext.errors import UsageError
 from lesstext.storage.files import atomic_path
 from lesstext.storage.guard import refuse_overlap
 from lesstext.storage.paths import Location, location
+from lesstext.tables.by_products import (
+    SUBSET,
+    by_products,
+    refuse_without_uids,
+    suffix_of,
+    write_by_product,
+)
 from lesstext.tables.checks import Totals, check_rows, count_joined
-from lesstext.tables.columns import BASE, METADATA, PLACE, Columns
+from lesstext.tables.columns import BASE, METADATA, PLACE, Columns, quoted
 from lesstext.tables.folder import TableFolder, TableSource, open_tables
 from lesstext.tables.metadata import JoinCounts, Metadata, open_metadata
 from lesstext.tables.rule import BoundRule, Keep, Rule, bind, lowest_hashes
@@ -30,6 +38,8 @@ from lesstext.tables.view import TableView, open_view
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_log = logging.getLogger(__name__)
+
 
 def select(
     tables: TableSource | Location | str | Sequence[TableSource | Location | str],
@@ -38,19 +48,23 @@ def select(
     *,
     metadata: Path | str | None = None,
     control: Location | None = None,
-    npy: Location | None = None,
+    also: Sequence[Location | str] = (),
+    carry: Sequence[str] = (),
 ) -> Selection:
     """Apply `rule` to the tables below one or several folders and write the selection to `out`.
 
     Several are joined sample by sample; each must have a table of every shard. `metadata` is a
     folder of img2dataset or DataComp parquet files to join; `control` is where to write a random
-    selection of equal size; `npy` where to write DataComp's subset file.
+    selection of equal size; `also` what to write beside it (.csv, .txt, DataComp's .npy). Beside
+    each sample stand its uid and status, and the columns named in `carry` that the tables have.
+    What is odd, as that nothing is kept, is logged as a warning.
     Raises TableError for tables that are missing, damaged or do not belong together, UsageError
     for a rule that cannot be used.
     """
-    sources = _sources(tables)
+    sources, out = _sources(tables), location(out)
+    beside = by_products(out, also)
     _refuse_targets(
-        [target for target in (location(out), control, npy) if target is not None],
+        [out, *([control] if control is not None else []), *beside],
         [*(source.folder for source in sources), *([metadata] if metadata is not None else [])],
     )
     with ExitStack() as stack:
@@ -59,34 +73,47 @@ def select(
         check_together(folders)
         joined = None if metadata is None else open_metadata(Path(metadata))
         bound = bind(rule, _columns(folders, joined))
-        needs_uid = npy is not None or (joined is not None and joined.has_uid)
-        used = bound.columns | ({"uid"} if needs_uid else set())
-        view = stack.enter_context(open_view(folders, used, joined))
-        return _Selecting(view, bound, check_rows(view), count_joined(view)).write(
-            location(out), control=control, npy=npy
-        )
+        carried = _carried(folders, carry)
+        view = stack.enter_context(open_view(folders, bound.columns | {*carried.values()}, joined))
+        totals = check_rows(view)
+        writing = _Selecting(view, bound, totals, count_joined(view), carried)
+        selection = writing.write(out, control=control, also=beside)
+    _warn(selection)
+    return selection
 
 
 @dataclass(frozen=True, slots=True)
 class _Selecting:
-    """A rule about to be applied to rows that were checked."""
+    """A rule about to be applied to rows that were checked; `carried` are the columns that stand
+    beside shard and key, by name, as the view calls them."""
 
     view: TableView
     bound: BoundRule
     totals: Totals
-    joined: JoinCounts | None
+    joined: dict[str, JoinCounts]
+    carried: Mapping[str, str]
 
-    def write(self, out: Location, *, control: Location | None, npy: Location | None) -> Selection:
+    def write(
+        self, out: Location, *, control: Location | None, also: Sequence[Location]
+    ) -> Selection:
         keep = self.bound.keep(self.view, self.totals.ok)
         with self.bound.explained():
+            if any(suffix_of(place) == SUBSET for place in also):
+                refuse_without_uids(self.view, keep.all)
             selection = self._write(out, "rule", keep)
             if control is not None:
                 n_ok_kept = selection.counts.kept - selection.counts.failed_but_kept
                 among = lowest_hashes(self.view, "status = 'ok'", n_ok_kept, self.bound.rule.seed)
                 self._write(control, "control", Keep(among, among))
-            if npy is not None:
-                _write_subset_file(self.view, keep.all, npy)
+            for place in also:
+                with self.view.reader(self._query(keep)) as rows:
+                    write_by_product(place, rows)
         return selection
+
+    def _query(self, keep: Keep) -> str:
+        columns = [f"{quoted(name)} AS {quoted(shown)}" for shown, name in self.carried.items()]
+        return f"""SELECT {", ".join(["shard", "key", *columns])} FROM s WHERE {keep.all}
+            ORDER BY nr, row_number"""
 
     def _write(self, out: Location, kind: str, keep: Keep) -> Selection:
         """Write the rows, count them, and describe them at the end of the file."""
@@ -94,19 +121,20 @@ class _Selecting:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        schema = pa.schema([("shard", pa.string()), ("key", pa.string())])
-        query = f"""SELECT shard, key, status <> 'ok' AS has_failed FROM s WHERE {keep.all}
-            ORDER BY nr, row_number"""
-        n_kept = n_failed = 0
+        n_kept = n_ok = 0
         digest = _RowsDigest()
-        with atomic_path(out, "selection") as partial, pq.ParquetWriter(partial, schema) as writer:
-            for batch in self.view.batches(query):
-                rows = pa.Table.from_batches([batch]).select(["shard", "key"]).cast(schema)
+        with ExitStack() as stack:
+            found = stack.enter_context(self.view.reader(self._query(keep)))
+            schema = _plain(found.schema)
+            partial = stack.enter_context(atomic_path(out, "selection"))
+            writer = stack.enter_context(pq.ParquetWriter(partial, schema))
+            for batch in found:
+                rows = pa.Table.from_batches([batch]).cast(schema)
                 n_kept += rows.num_rows
-                n_failed += pc.sum(batch.column("has_failed")).as_py() or 0
+                n_ok += pc.sum(pc.equal(batch.column("status"), "ok")).as_py() or 0
                 digest.update(rows)
                 writer.write_table(rows)
-            counts = self._counts(n_kept, n_failed)
+            counts = self._counts(n_kept, n_kept - n_ok)
             selection = self._describe(out, kind, keep, counts, digest.hexdigest())
             writer.add_key_value_metadata(selection.as_metadata())
         return selection
@@ -187,23 +215,37 @@ def _digest(folders: Sequence[TableFolder]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _write_subset_file(view: TableView, keep: str, out: Location) -> None:
-    """DataComp's subset file: uids as sorted `u8,u8` pairs of their first and last 16 hex digits.
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The schema with one kind of text, whichever DuckDB gives."""
+    import pyarrow as pa
 
-    Raises UsageError when a kept sample has no 32-digit hexadecimal uid.
-    """
-    import numpy as np
-
-    (n_bad, n_kept) = view.one(
-        f"""SELECT count_if(uid IS NULL OR NOT regexp_full_match(uid, '[0-9a-fA-F]{{32}}')),
-        count(*) FROM s WHERE {keep}"""
+    return pa.schema(
+        [
+            field.with_type(pa.string()) if field.name in ("shard", "key", *BASE) else field
+            for field in schema
+        ]
     )
-    if n_bad:
-        raise UsageError(
-            f"--npy: {n_bad} of {n_kept} kept samples have no 32-digit hexadecimal uid"
-        )
-    batches = view.batches(f"SELECT uid FROM s WHERE {keep}")
-    parts = [bytes.fromhex("".join(batch.column(0).to_pylist())) for batch in batches]
-    pairs = np.frombuffer(b"".join(parts), dtype=np.dtype(">u8,>u8")).astype("u8,u8")
-    with atomic_path(out, "subset") as partial, partial.open("wb") as file:
-        np.save(file, np.sort(pairs))
+
+
+def _carried(folders: Sequence[TableFolder], wanted: Sequence[str]) -> dict[str, str]:
+    """The view's columns that stand beside shard and key, by the names that they have there:
+    the plain one, or `annotator.column` where several tables have it."""
+    carried = {name: name for name in ("uid", "status") if _any_has(folders, name)}
+    for column in wanted:
+        having = [folder.name for folder in folders if column in folder.columns]
+        for name in having:
+            shown = column if len(having) == 1 else f"{name}.{column}"
+            carried[shown] = f"{name}.{column}"
+    return carried
+
+
+def _any_has(folders: Sequence[TableFolder], column: str) -> bool:
+    return any(column in folder.columns for folder in folders)
+
+
+def _warn(selection: Selection) -> None:
+    joined = selection.joined.get(METADATA)
+    if joined is not None and joined.matched == 0:
+        _log.warning("no sample has a row in --metadata %s", selection.metadata)
+    if selection.counts.kept == 0:
+        _log.warning("nothing is kept of %d samples", selection.counts.read)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
@@ -20,7 +20,7 @@ from lesstext.tables.table import read_parquet_metadata, reading
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _METADATA_KEY = b"lesstext_selection"
 
 
@@ -46,6 +46,7 @@ class Selection:
 
     `annotators` are the ids of those whose tables were read, by name; `tables_digest` recognises
     the tables and `rows_digest` the rows kept; `metadata` is the folder that was joined, if any.
+    `joined` counts what found each other, by table, and as `meta` of metadata.
     """
 
     path: Location
@@ -58,7 +59,7 @@ class Selection:
     rows_digest: str
     fingerprints: dict[str, Fingerprint]
     metadata: str | None = None
-    joined: JoinCounts | None = None
+    joined: dict[str, JoinCounts] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -73,7 +74,7 @@ class Selection:
         stored.update(
             counts=asdict(self.counts),
             fingerprints={shard: found.as_json() for shard, found in self.fingerprints.items()},
-            joined=None if self.joined is None else asdict(self.joined),
+            joined={name: asdict(counts) for name, counts in self.joined.items()},
             schema_version=SCHEMA_VERSION,
             tool_version=__version__,
         )
@@ -206,5 +207,5 @@ class _Stored:
     rows_digest: str
     fingerprints: dict[str, str]
     metadata: str | None
-    joined: JoinCounts | None
+    joined: dict[str, JoinCounts]
     tool_version: str

@@ -77,12 +77,14 @@ class TableView:
         found: list[tuple[Any, ...]] = self._connection.cursor().execute(sql).fetchall()
         return found
 
-    def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
+    @contextmanager
+    def reader(self, sql: str) -> Iterator[pa.RecordBatchReader]:
         """The rows of a query, a bounded number at a time."""
         import pyarrow as pa
 
         cursor = self._connection.cursor()  # held: duckdb < 2 closes the stream with it
-        yield from pa.RecordBatchReader.from_stream(cursor.sql(sql))
+        yield pa.RecordBatchReader.from_stream(cursor.sql(sql))
+        cursor.close()
 
     def is_number(self, column: str) -> bool:
         return self.types[column] in _NUMBERS or self.types[column].startswith("DECIMAL")

@@ -49,10 +49,11 @@ def test_verbs_work_alone(shards: Path, out: Path) -> None:
     assert lesstext("score", shards, "--out", out / "s", "--detector", "fake").returncode == 0
     chosen = lesstext(
         "select", out / "s", "--out", out / "k.parquet", "--where", "text_area_ratio < 0.03",
-        "--control", "random", "--seed", 3, "--npy", out / "k.npy",
+        "--control", "random", "--seed", 3, "--also", "k.npy,k.csv",
     )  # fmt: skip
     assert chosen.returncode == 0, chosen.stderr
     assert (out / "k.control.parquet").exists() and (out / "k.npy").exists()
+    assert len((out / "k.csv").read_text().splitlines()) == 7
     for name in ("k", "k.control"):
         done = lesstext(
             "export", shards, "--selection", out / f"{name}.parquet", "--out", out / name

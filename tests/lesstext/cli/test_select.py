@@ -42,7 +42,7 @@ def kept(folder: Path) -> list[tuple[str, str]]:
 def test_in_the_folder_itself(area: Path) -> None:
     done = select(area, ".", "--max-text-area", 0.1)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[1:] == ["  rule: text_area_ratio <= 0.1::FLOAT"]
+    assert done.stdout.splitlines()[1:] == ["  rule: text_area_ratio <= 0.1"]
     assert kept(area) == [("a/00000", "k0"), ("a/00000", "k1")]
 
 
@@ -52,7 +52,12 @@ def test_several_tables_and_the_highest_of_a_column(area: Path) -> None:
     assert kept(area) == [("a/00000", "k2"), ("a/00000", "k3")]
     highest = ("--keep-fraction", 0.2, "--by", "sharpness", "--highest")
     done = select(area, "text=.", "../sharp/", *highest)
-    assert "  rule: the highest 0.2 by sharpness: at least -1\n" in done.stdout
+    assert done.stdout.splitlines()[1:] == [
+        "  rule: the highest 0.2 by sharpness: at least -1",
+        "  text: 10 samples have a row, 0 have none; 0 rows belong to no sample; 10 are ok in it",
+        "  sharpness: 10 samples have a row, 0 have none; 0 rows belong to no sample; "
+        "10 are ok in it",
+    ]
     assert kept(area) == [("a/00000", "k0"), ("a/00000", "k1")]
 
 
@@ -66,12 +71,16 @@ def test_metadata_is_accounted_for_and_nothing_is_not_silent(area: Path) -> None
     path.rename(path.with_name("00001.parquet"))
     done = select(area, ".", "--metadata", "../meta", "--where", "meta.clip < 0.15")
     assert done.returncode == 0 and done.stderr.splitlines() == [
-        f"lesstext: warning: no sample has a row in --metadata {area.parent / 'meta'}",
-        "lesstext: warning: nothing is kept of 10 samples",
+        f"WARNING no sample has a row in --metadata {area.parent / 'meta'}",
+        "WARNING nothing is kept of 10 samples",
     ]
 
 
 def test_wrong_use_is_one_line_and_exit_code_2(area: Path) -> None:
+    done = select(area, ".", "--max-text-area", 0.1, "--also", "keys.json")
+    assert (
+        done.returncode == 2 and "--also keys.json: by its suffix it is none of .csv" in done.stderr
+    )
     done = select(area, ".", "--where", "CAST(key AS INTEGER) > 3")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("lesstext: error: --where 'CAST(key AS INTEGER) > 3': Conversion")

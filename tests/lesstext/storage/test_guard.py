@@ -125,7 +125,7 @@ def test_a_selections_outputs_are_not_one_another(
 ) -> None:
     score(shards)
     keep = tmp_path / "keep.parquet"
-    for other in ({"npy": keep}, {"control": keep}):
+    for other in ({"also": ["a.npy", tmp_path / "a.npy"]}, {"control": keep}):
         with pytest.raises(UsageError, match="is an input"):
             select(tmp_path / "scores", keep, Rule(where="n_regions >= 0"), **other)
     assert not keep.exists()

@@ -13,7 +13,8 @@ import pytest
 from lesstext.errors import TableError, UsageError
 from lesstext.policies import text_area
 from lesstext.tables import view
-from lesstext.tables.reading import read_tables
+from lesstext.tables.folder import read_tables
+from lesstext.tables.metadata import JoinCounts
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
 from lesstext.tables.selection import Counts, Selection, read_keys, read_selection
@@ -138,7 +139,7 @@ def test_tables_without_rows_work(tmp_path: Path, rule: Rule) -> None:
     assert {shard: len(keys) for shard, keys in found.keys_by_shard().items()} == {"a": 1, "b": 0}
     made_table(tmp_path / "t", "a", [], name="text_area")
     control, npy = tmp_path / "c.parquet", tmp_path / "x.npy"
-    nothing = select([folder], tmp_path / "s.parquet", rule, control=control, npy=npy)
+    nothing = select([folder], tmp_path / "s.parquet", rule, control=control, also=[npy])
     assert nothing.counts == Counts(read=0, kept=0, dropped=0, failed=0) and npy.exists()
     assert read_selection(control).n_kept_by_shard() == {}
 
@@ -160,7 +161,7 @@ def test_a_folder_may_be_spelled_in_any_way(
     monkeypatch.chdir(tmp_path / "t")
     folder = Path(spelling.format(tmp_path / "t"))
     found = select([folder], tmp_path / "s.parquet", text_area.at_most(0.5))
-    assert pq.read_table(found.path).to_pylist() == [{"shard": "a/00000", "key": "k"}]
+    assert rows_of(found) == [{"shard": "a/00000", "key": "k"}]
 
 
 @pytest.mark.usefixtures("read")
@@ -180,9 +181,9 @@ def test_a_metadata_folder_may_be_spelled_in_any_way(
         metadata=Path(spelling.format(tmp_path / "m")),
     )  # fmt: skip
     assert pq.read_table(found.path).column("key").to_pylist() == ["k"]
-    assert found.metadata == str(tmp_path / "m") and found.joined is not None
-    assert (found.joined.matched, found.joined.unmatched) == (2, 0)
-    assert found.joined.unmatched_metadata == 2
+    assert found.metadata == str(tmp_path / "m")
+    assert found.joined["meta"] == JoinCounts(matched=2, unmatched=0, unmatched_rows=2)
+    assert found.joined["text_area"] == JoinCounts(2, 0, 0, ok=2)
 
 
 def test_metadata_that_cannot_be_read_or_joined_is_wrong_use(tmp_path: Path) -> None:
@@ -204,6 +205,11 @@ def test_metadata_that_cannot_be_read_or_joined_is_wrong_use(tmp_path: Path) -> 
         select([folder], tmp_path / "s.parquet", rule, metadata=meta)
 
 
+def rows_of(selection: Selection) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = pq.read_table(selection.path, columns=["shard", "key"]).to_pylist()
+    return rows
+
+
 def rewritten(selection: Selection, **changes: Any) -> Path:
     """The selection's file with other fields in its description; None deletes one."""
     assert isinstance(selection.path, Path)
@@ -220,7 +226,7 @@ def test_an_old_selection_is_refused_with_what_to_do(tmp_path: Path) -> None:
     folder = with_table(tmp_path, area(0.5))
     made = select([folder], tmp_path / "s.parquet", text_area.at_most(0.5))
     assert read_selection(rewritten(made)) == made
-    with pytest.raises(TableError, match=r"of schema 1, .* reads 2: make it again by `less"):
+    with pytest.raises(TableError, match=r"of schema 1, .* reads 3: make it again by `less"):
         read_selection(rewritten(made, schema_version=None))
 
 

@@ -17,8 +17,7 @@ from lesstext.report import write_report
 from lesstext.storage import retrying
 from lesstext.storage.partial import PartialMirror, partial_mirror
 from lesstext.storage.paths import RemotePath, location
-from lesstext.tables.folder import TableSource, open_tables
-from lesstext.tables.reading import read_tables
+from lesstext.tables.folder import TableSource, open_tables, read_tables
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
 from lesstext.tables.selection import read_selection

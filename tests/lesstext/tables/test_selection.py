@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from lesstext.errors import TableError, UsageError
 from lesstext.policies import text_area
+from lesstext.tables.folder import TableSource
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import _RowsDigest, select
 from lesstext.tables.selection import Counts, Selection, read_keys, read_selection
@@ -152,13 +154,81 @@ def test_where_joins_datacomp_metadata_by_uid(tmp_path: Path, score: Score) -> N
     assert pairs(selection) == [("x", "s0001"), ("x", "s0002")]
 
 
+def test_a_selection_holds_what_was_measured_of_each_sample(tables: Path, tmp_path: Path) -> None:
+    rule = Rule(where="shard = 'c' and width = 40", keep_failed=True)
+    rows = pq.read_table(
+        select([tables], tmp_path / "s.parquet", rule, carry=text_area.MEASURED).path
+    )
+    ratio = pa.field("text_area_ratio", pa.float32())
+    assert rows.schema.field("text_area_ratio").equals(ratio)
+    assert rows.to_pylist() == [
+        {"shard": "c", "key": key, "uid": uid, "status": status,
+         "text_area_ratio": ratio, "n_regions": n}
+        for key, uid, status, ratio, n in [
+            ("bad", None, "decode_error", None, None), ("c0000", f"{0:032x}", "ok", 0.0, 0),
+            ("c0001", f"{1:032x}", "ok", 0.5, 1), ("x", None, "decode_error", None, None),
+            ("n", None, "missing_image", None, None),
+        ]
+    ]  # fmt: skip
+
+
+def test_measured_columns_that_two_tables_have_go_by_their_names(
+    tables: Path, tmp_path: Path
+) -> None:
+    twice = [TableSource(tables, "old"), TableSource(tables, "new")]
+    made = select(
+        twice, tmp_path / "s.parquet", Rule(where="old.width = 40"), carry=text_area.MEASURED
+    )
+    names = ["old.text_area_ratio", "new.text_area_ratio", "old.n_regions", "new.n_regions"]
+    assert pq.read_schema(made.path).names == ["shard", "key", "uid", "status", *names]
+
+
+def test_by_products_go_by_their_suffix_and_lie_beside_the_selection(
+    tables: Path, tmp_path: Path
+) -> None:
+    out, elsewhere = tmp_path / "kept/s.parquet", tmp_path / "list.csv"
+    made = select(
+        [tables],
+        out,
+        text_area.at_most(0.02),
+        also=["keys.txt", "k.csv", elsewhere],
+        carry=text_area.MEASURED,
+    )
+    wanted = [f"{shard}/{key}" for shard, key in pairs(made)]
+    assert (tmp_path / "kept/keys.txt").read_text().splitlines() == wanted
+    rows = csv.read_csv(tmp_path / "kept/k.csv").to_pylist()
+    assert [f"{row['shard']}/{row['key']}" for row in rows] == wanted
+    assert [row["text_area_ratio"] for row in rows][:2] == [0.0, 0.02]
+    assert elsewhere.read_bytes() == (tmp_path / "kept/k.csv").read_bytes()
+    select([tables], out, text_area.at_most(0.0), also=["keys.txt"])
+    assert len((tmp_path / "kept/keys.txt").read_text().splitlines()) == 4
+    elsewhere.write_text("mine")
+    with pytest.raises(UsageError, match=r"list\.csv exists and is no keys of ours"):
+        select([tables], out, text_area.at_most(0.0), also=[elsewhere])
+
+
+@pytest.mark.parametrize(
+    ("out", "also", "words"),
+    [
+        ("keep.csv", [], r"--out .*keep\.csv: a selection is a parquet file; give --out NAME"),
+        ("keep.parquet", ["keys.json"], r"--also keys\.json: by its suffix it is none of \.csv"),
+        ("keep.parquet", ["keys"], "--also keys: by its suffix"),
+    ],
+)
+def test_other_suffixes_are_refused_before_anything_is_read(
+    tmp_path: Path, out: str, also: list[str], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        select([tmp_path / "nothing"], tmp_path / out, text_area.at_most(0.0), also=also)
+
+
 def test_the_subset_file_is_datacomps(tmp_path: Path, score: Score) -> None:
     uids = ["ffffffffffffffff0000000000000001", "00000000000000020000000000000003"]
     members = [m for i, uid in enumerate(uids) for m in sample(f"k{i}", uid=uid)]
     write_tar(tmp_path / "in/x.tar", members)
     score(tmp_path / "in")
     out = tmp_path / "subset.npy"
-    select([tmp_path / "scores"], tmp_path / "s.parquet", text_area.at_most(1), npy=out)
+    select([tmp_path / "scores"], tmp_path / "s.parquet", text_area.at_most(1), also=[out])
     array = np.load(out)
     assert array.dtype == np.dtype("u8,u8")
     expected = np.array([(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids], "u8,u8")
@@ -169,8 +239,9 @@ def test_the_subset_file_needs_uids(tables: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="3 of 35 kept samples have no 32-digit hexadecimal uid"):
         select(
             [tables], tmp_path / "s.parquet", text_area.at_most(1, keep_failed=True),
-            npy=tmp_path / "x.npy",
+            also=[tmp_path / "x.npy"],
         )  # fmt: skip
+    assert not (tmp_path / "s.parquet").exists()
 
 
 def test_a_moved_table_and_a_foreign_selection_are_refused(tables: Path, tmp_path: Path) -> None:

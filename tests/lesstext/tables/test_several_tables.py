@@ -99,6 +99,11 @@ def test_the_selection_says_what_it_was_made_from(folders: list[Path], tmp_path:
     assert both.rule == {
         "keep_fraction": 0.5, "by": "sharpness", "highest": True, "seed": 3, "keep_failed": False,
     }  # fmt: skip
+    n_rows = both.counts.read
+    assert {name: (it.matched, it.unmatched) for name, it in both.joined.items()} == {
+        "text_area": (n_rows, 0), "sharpness": (n_rows, 0),
+    }  # fmt: skip
+    assert min(it.ok or 0 for it in both.joined.values()) < n_rows, "some failed"
     alone = select(folders[1:], tmp_path / "t.parquet", rule)
     assert alone.tables_digest != both.tables_digest and alone.id != both.id
     again = Rule(**both.rule)
