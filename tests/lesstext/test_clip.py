@@ -181,7 +181,7 @@ def test_offline_a_model_that_must_be_fetched_costs_one_quiet_line(
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    monkeypatch.setattr("lesstext.clip.getproxies", dict)
+    monkeypatch.setattr("lesstext.clip.files.getproxies", dict)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     start = time.monotonic()
     with pytest.raises(UsageError, match=r"cannot be fetched: huggingface\.co cannot be"):

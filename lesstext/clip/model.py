@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import pickle
-import socket
-import struct
-import tarfile
-import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lesstext.clip.files import LOCAL, fetching, known_name
 from lesstext.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,33 +27,6 @@ Preprocess = Callable[["Image.Image"], "torch.Tensor"]
 Tokenizer = Callable[[list[str]], "torch.Tensor"]
 Precision = Literal["fp32", "amp_bf16"]
 Embeddings = NDArray[np.float32]
-
-CONFIG_FILE = "open_clip_config.json"
-# Where a run of train-clip keeps its model: `local-dir:RUN` means this folder in it.
-RUN_FOLDER = "open_clip"
-_LOCAL = "local-dir:"
-_STORED = (_LOCAL, "hf-hub:")
-# What torch, safetensors and open_clip raise on files that hold no such weights, on configs of no
-# such model, and on devices that are not there.
-_LOAD_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    StopIteration,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-)
-_MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,25 +102,16 @@ def load_model(
     naming what there is.
     """
     import open_clip
-    from safetensors import SafetensorError
 
-    what = name if pretrained is None else f"{name} with {pretrained!r}"
-    unreachable = None if _is_here(name, pretrained) else _unreachable_hub()
-    try:
-        with _fetching_quietly(cached_only=unreachable is not None):
-            known = _known_name(name, pretrained)
-            network = open_clip.create_model(
-                known, pretrained=pretrained, device=device, require_pretrained=True
-            )
-            tokenizer = open_clip.get_tokenizer(known)
-            config = open_clip.get_model_config(known)
-    except (*_LOAD_ERRORS, SafetensorError) as error:
-        if unreachable is not None:
-            reason = f"{unreachable} cannot be reached, and its files are not all in the cache"
-            raise UsageError(f"{what} cannot be fetched: {reason}") from error
-        raise UsageError(f"{what} cannot be loaded: {_reason(error)}") from error
+    with fetching(name, pretrained):
+        known = known_name(name, pretrained)
+        network = open_clip.create_model(
+            known, pretrained=pretrained, device=device, require_pretrained=True
+        )
+        tokenizer = open_clip.get_tokenizer(known)
+        config = open_clip.get_model_config(known)
     return ClipModel(
-        name=_LOCAL.rstrip(":") if known.startswith(_LOCAL) else known,
+        name=LOCAL.rstrip(":") if known.startswith(LOCAL) else known,
         config=config,
         network=network.eval(),
         tokenizer=tokenizer,
@@ -163,52 +119,6 @@ def load_model(
         device=device,
         precision=precision,
     )
-
-
-def _is_here(name: str, pretrained: str | None) -> bool:
-    """Whether a model is all in files that the caller names, so that nothing is fetched."""
-    return name.startswith(_LOCAL) or (pretrained is not None and Path(pretrained).is_file())
-
-
-def _unreachable_hub() -> str | None:
-    """The host of Hugging Face's hub where no proxy is set and its name leads nowhere."""
-    from huggingface_hub import constants
-
-    host = urlsplit(constants.ENDPOINT).hostname or constants.ENDPOINT
-    if getproxies().keys() & {"http", "https", "all"}:
-        return None
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError:
-        return host
-    return None
-
-
-@contextmanager
-def _fetching_quietly(*, cached_only: bool) -> Iterator[None]:
-    """Keep huggingface_hub's warnings about retries to itself; with `cached_only`, let it not try.
-
-    Offline it would try five times for each of several names of a file, half a minute long.
-    """
-    from huggingface_hub import constants
-
-    log, was_offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
-    level = log.level
-    log.setLevel(logging.ERROR)
-    constants.HF_HUB_OFFLINE = was_offline or cached_only
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        constants.HF_HUB_OFFLINE = was_offline
-
-
-def _reason(error: Exception) -> str:
-    """In one line; torch's own words advise to load what it refused, running what is inside."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "the file is damaged, or holds other things than weights"
-    text = " ".join(str(error).split()) or repr(error)
-    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}…"
 
 
 def preprocessing(network: Any) -> Preprocess:
@@ -288,38 +198,6 @@ class evaluating(AbstractContextManager[None]):
     def __exit__(self, *_: object) -> None:
         for module, was_training in self.modes:
             module.training = was_training
-
-
-def _known_name(name: str, pretrained: str | None) -> str:
-    """The name by which open_clip finds the model, with its weights checked as far as is cheap."""
-    import open_clip
-
-    if name.startswith(_STORED):
-        return _stored_name(name)
-    if name.endswith(".json"):
-        if not Path(name).is_file():
-            raise UsageError(f"no such model config: {name}")
-        open_clip.add_model_config(name)
-        name = Path(name).stem
-    if name not in open_clip.list_models():
-        close = [m for m in open_clip.list_models() if m.lower()[:5] == name.lower()[:5]]
-        raise UsageError(f"open_clip knows no model {name!r}; near: {', '.join(close) or 'none'}")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained is None:
-        raise UsageError(f"name the weights of {name}: --pretrained FILE or {', '.join(tags)}")
-    if pretrained not in tags and not Path(pretrained).is_file():
-        raise UsageError(
-            f"{pretrained!r} is neither a file nor a tag of {name}; its tags: {', '.join(tags)}"
-        )
-    return name
-
-
-def _stored_name(name: str) -> str:
-    """The folder of a run's model where a run is named; any other name as it is."""
-    folder = Path(name.removeprefix(_LOCAL))
-    if not name.startswith(_LOCAL) or (folder / CONFIG_FILE).is_file():
-        return name
-    return f"{_LOCAL}{folder / RUN_FOLDER}" if (folder / RUN_FOLDER).is_dir() else name
 
 
 def _autocast(device: str, precision: Precision) -> AbstractContextManager[Any]:
