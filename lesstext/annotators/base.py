@@ -25,6 +25,8 @@ from lesstext.timing import StageClock
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lesstext.tables.table import Footer
+
 ENTRY_POINT_GROUP = "lesstext.annotators"
 
 
@@ -53,14 +55,26 @@ class Part:
     clock: StageClock = field(default_factory=StageClock)
 
     def samples(
-        self, *, max_pixels: int = DEFAULT_MAX_PIXELS, target_px: int | None = None
+        self,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        target_px: int | None = None,
+        decoded: Sequence[bool] | None = None,
     ) -> Iterator[OpenSample]:
         """Every sample, read and decoded; `target_px` is the longer side below which no image may
-        be reduced while it is decoded (None: not at all)."""
+        be reduced while it is decoded (None: not at all), `decoded` says of each sample whether
+        its image is looked at (None: of all)."""
+        wanted = decoded or [True] * len(self.entries)
         with self.path.open("rb") as file:
-            for entry in self.entries:
+            for entry, is_wanted in zip(self.entries, wanted, strict=True):
                 with self.clock.stage("decode"):
-                    sample = open_sample(file, entry, max_pixels=max_pixels, target_px=target_px)
+                    sample = open_sample(
+                        file,
+                        entry,
+                        max_pixels=max_pixels,
+                        target_px=target_px,
+                        with_image=is_wanted,
+                    )
                 yield sample
 
 
@@ -101,6 +115,12 @@ class Annotator(ABC):
     """Names of the annotators whose tables it needs."""
     optional_inputs: ClassVar[tuple[str, ...]] = ()
     """Names of the annotators whose tables it can make use of."""
+
+    def accept(self, inputs: Mapping[str, Footer]) -> None:  # noqa: B027  # most take any
+        """Look at what tables of other annotators say of themselves, by their names.
+
+        Raises UsageError where these were made otherwise than it can use.
+        """
 
     @property
     @abstractmethod

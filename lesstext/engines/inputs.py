@@ -85,11 +85,16 @@ def describe_inputs(inputs: Mapping[str, InputTable]) -> dict[str, dict[str, str
 
 def input_ids(folders: Mapping[str, Location]) -> dict[str, str]:
     """The id of the annotator of each input folder, as one of its tables tells it."""
-    found: dict[str, str] = {}
+    return {name: footer.annotator for name, footer in first_footers(folders).items()}
+
+
+def first_footers(folders: Mapping[str, Location]) -> dict[str, Footer]:
+    """What the first table of each input folder says of itself."""
+    found: dict[str, Footer] = {}
     for name, folder in sorted(folders.items()):
         tables: list[Location] = sorted(folder.rglob(f"*{TABLE_SUFFIX}"), key=str)
         for table in tables[:1]:  # where there is none, each shard fails by name
-            found[name] = read_footer(table).annotator
+            found[name] = read_footer(table)
     return found
 
 

@@ -16,7 +16,7 @@ from lesstext.engines.inputs import InputTable, describe_inputs, find_inputs
 from lesstext.engines.parts import Parts
 from lesstext.engines.resume import done_report
 from lesstext.engines.task import InShard, OnProgress, ShardReport, Task
-from lesstext.errors import ShardError
+from lesstext.errors import ShardError, UsageError
 from lesstext.shards.fingerprint import Fingerprint
 from lesstext.shards.samples import Row
 from lesstext.shards.sources.local import LocalShard
@@ -53,6 +53,7 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
         with clock.stage("index"):
             shard = _Shard(local, before, local.sha256(), local.index(task.source.name))
         inputs = find_inputs(task.inputs, task.source.name, before)
+        _check_inputs(task, inputs)
         parts = _parts(task, worker, shard, inputs)
         for n_new in _annotate(task, worker, shard, inputs, parts, clock):
             if progress is not None:
@@ -69,6 +70,13 @@ def _fingerprint(local: LocalShard, task: Task) -> Fingerprint:
         return local.fingerprint()
     except OSError as error:
         raise ShardError(task.source.name, f"cannot be read: {error}") from error
+
+
+def _check_inputs(task: Task, inputs: Mapping[str, InputTable]) -> None:
+    try:
+        task.annotator.accept({name: table.footer for name, table in inputs.items()})
+    except UsageError as error:
+        raise ShardError(task.source.name, str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from lesstext.annotators.base import Annotator, Placement
 from lesstext.dataclass_options import Flag
 from lesstext.engines import ENGINES, find_workers
-from lesstext.engines.inputs import check_inputs
+from lesstext.engines.inputs import check_inputs, first_footers
 from lesstext.engines.parts import remove_parts_of
 from lesstext.engines.resume import done_before, refuse_other_origin, refuse_other_shards
 from lesstext.engines.task import OnSamples, ShardReport, Task
@@ -147,6 +147,7 @@ def plan(config: RunConfig) -> Plan:
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
     refuse_overlap(config.out, [*input_places(config.shards, sources), *config.inputs.values()])
+    config.annotator.accept(first_footers(config.inputs))
     workers, annotator_id = find_workers(
         config.engine,
         config.annotator,

@@ -27,7 +27,12 @@ class OpenSample:
 
 
 def open_sample(
-    file: BinaryIO, entry: SampleEntry, *, max_pixels: int, target_px: int | None
+    file: BinaryIO,
+    entry: SampleEntry,
+    *,
+    max_pixels: int,
+    target_px: int | None,
+    with_image: bool = True,
 ) -> OpenSample:
     """Read and decode one sample; never raises for what the sample holds."""
     sample = OpenSample({"key": entry.key, "status": "ok", "error": None})
@@ -40,7 +45,7 @@ def open_sample(
         suffixes = ", ".join(m.suffix for m in entry.members[:_MAX_NAMED])
         suffixes += ", …" if len(entry.members) > _MAX_NAMED else ""
         fail(sample.row, "missing_image", f"no image among its members ({suffixes})")
-    else:
+    elif with_image:
         _read_image(file, entry, sample, max_pixels, target_px)
     if sample.notes and sample.row["error"] is None:
         sample.row["error"] = "; ".join(sample.notes)

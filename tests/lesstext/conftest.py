@@ -28,12 +28,25 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
     return partial(install_plugin, tmp_path, monkeypatch)
 
 
-def install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+@pytest.fixture
+def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the selector of colours."""
+    module = "tests.lesstext.entities.colours"
+    install_plugin(tmp_path, monkeypatch, "colours", module, group="lesstext.selectors")
+
+
+def install_plugin(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    module: str,
+    group: str = "lesstext.detectors",
+) -> None:
     """What the fixture `plugin` gives, for other scopes; `folder` holds the distribution."""
     described = folder / "site" / "plugin-1.0.dist-info"
     described.mkdir(parents=True)
     (described / "METADATA").write_text("Name: plugin\nVersion: 1.0\n")
-    (described / "entry_points.txt").write_text(f"[lesstext.detectors]\n{name} = {module}\n")
+    (described / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
     root = str(Path(__file__).parent.parent.parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(described.parent), root]))
     monkeypatch.syspath_prepend(str(described.parent))

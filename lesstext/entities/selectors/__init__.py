@@ -1,0 +1,1 @@
+"""What tells how well an image shows an entity."""
