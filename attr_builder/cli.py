@@ -65,6 +65,7 @@ Encoding = Annotated[str | None, typer.Option(help="jpeg or png.")]
 Quality = Annotated[int | None, typer.Option(help="JPEG quality, 1 to 100.")]
 TextModel = Annotated[str, typer.Option(help="open_clip model for --strategy similar.")]
 TextPretrained = Annotated[str, typer.Option(help="Its weights: tag, or path of a checkpoint.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many photos, evenly spread.")]
 ChunkSize = Annotated[int, typer.Option(min=1, help="Images per unit of work, and per shard.")]
 
 
@@ -83,6 +84,7 @@ def build(
     formats: Formats = "imagefolder",
     classes: Classes = None,
     labels: Labels = None,
+    limit: Limit = None,
     workers: Workers = 1,
     placement: Placement = None,
     size: Size = None,
@@ -120,6 +122,7 @@ def build(
         map_file=commands.map_file(strategy),
         text_model=text_model,
         text_pretrained=text_pretrained,
+        limit=limit,
         workers=workers,
         chunk_size=chunk_size,
     )
@@ -163,6 +166,31 @@ def inspect(
     print(f"{page}: {n} images")
 
 
+AnySet = Annotated[
+    Path | None, typer.Option("--set", help="A built or published set: all its variants.")
+]
+CleanImages = Annotated[
+    str | None, typer.Option(help="Untouched images: any source that build takes.")
+]
+AttackedImages = Annotated[
+    str | None,
+    typer.Option(help="Attacked images: a variant of a built or published set, any source."),
+]
+MoreSets = Annotated[str, typer.Option(help="More sets, as NAME=DIR,NAME=DIR.")]
+Defence = Annotated[
+    str, typer.Option(help="Hide the text first: mean, local-mean, blur, telea; commas.")
+]
+DetectorName = Annotated[
+    str, typer.Option(help="What finds it: craft, easyocr, rapidocr, a plug-in.")
+]
+DetectorSize = Annotated[
+    int | None, typer.Option(help="Longer side in px at which it is sought. [craft: 384]")
+]
+RegionsDir = Annotated[
+    Path | None, typer.Option(help="Folder that keeps what is found, for the next run.")
+]
+
+
 @app.command(
     epilog="Example: `attr-builder evaluate --model ViT-B-16 --pretrained openai --set attr/ "
     "--out results/`"
@@ -178,28 +206,27 @@ def evaluate(
         str | None,
         typer.Option(help="Weights: a tag, or a checkpoint. Stored models bring their own."),
     ] = None,
-    attr_set: Annotated[
-        Path | None, typer.Option("--set", help="A built set: all its variants.")
-    ] = None,
-    clean: Annotated[
-        str | None, typer.Option(help="Untouched images: any source that build takes.")
-    ] = None,
-    attacked: Annotated[
-        str | None,
-        typer.Option(help="Attacked images: a built variant, RTA-100 or SCAM folder, any source."),
-    ] = None,
-    controls: Annotated[str, typer.Option(help="More sets, as NAME=DIR,NAME=DIR.")] = "",
+    attr_set: AnySet = None,
+    clean: CleanImages = None,
+    attacked: AttackedImages = None,
+    controls: MoreSets = "",
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, Markdown, parquet.")] = None,
     templates: Annotated[int, typer.Option(help="Prompt templates: 80, 7 or 1.")] = 80,
     classes: Classes = None,
     labels: Labels = None,
+    limit: Limit = None,
+    defence: Defence = "",
+    detector: DetectorName = "craft",
+    detector_size: DetectorSize = None,
+    regions: RegionsDir = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 2,
     device: Device = "cpu",
     amp: Annotated[bool, typer.Option("--amp", help="Image tower in bfloat16.")] = False,
 ) -> None:
-    """Zero-shot accuracy clean and attacked, attack success, drop, pairwise wins, with intervals.
+    """Accuracy clean and attacked, attack success, drops, reading score, with intervals.
 
+    Sets may be built ones, or SCAM, RTA-100, PAINT and Disentangling as they are downloaded.
     Exit code 1 means that some images could not be read; they are named and left out.
     """
     from attr_builder import commands
@@ -215,6 +242,11 @@ def evaluate(
         n_templates=templates,
         classes=classes,
         labels=labels,
+        limit=limit,
+        defences=commands.parse_defences(defence),
+        detector=detector,
+        detector_size_px=detector_size,
+        regions=regions,
         batch_size=batch_size,
         n_workers=workers,
         device=device,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attr_builder.drawing.fonts import FontFile
     from attr_builder.evaluation.evaluate import EvaluateConfig
     from attr_builder.labelled_images.classes import ClassList
+    from lesstext.fills import Fill
 
 _RENDER_OPTIONS = (
     "placement",
@@ -47,6 +48,7 @@ class BuildRequest:
     map_file: Path | None
     text_model: str
     text_pretrained: str
+    limit: int | None
     workers: int
     chunk_size: int
 
@@ -61,12 +63,14 @@ def build(request: BuildRequest) -> int:
     from attr_builder.drawing.fonts import resolve_font
     from attr_builder.drawing.painter import Painter
     from attr_builder.labelled_images.sources import open_source, parse_classes
+    from attr_builder.labelled_images.subset import some_of
 
     font = resolve_font(request.recipe.render.font)
     source = open_source(
         request.source, classes=parse_classes(request.classes), labels=request.labels
     )
     attack_map = _attack_map(request, source.classes)
+    source = some_of(source, request.limit)
     plan = Build(
         source=source,
         painter=Painter(request.recipe, source.classes, attack_map),
@@ -131,12 +135,11 @@ def verify(
 
 def evaluate(config: EvaluateConfig, out: Path | None) -> int:
     """Evaluate and print; 1 when some images could not be read."""
-    from attr_builder.evaluation.evaluate import open_sets, run_evaluation
+    from attr_builder.evaluation.evaluate import n_looks, open_sets, run_evaluation
     from attr_builder.evaluation.results import as_markdown, write_results
 
     sets = open_sets(config)
-    n_images = sum(len(opened.images.items) for opened in sets.values())
-    with progress("evaluating", n_images, "images") as shown:
+    with progress("evaluating", n_looks(config, sets), "images") as shown:
         evaluation = run_evaluation(config, sets, on_batch=shown.advance)
     print(as_markdown(evaluation))
     if out is not None:
@@ -156,6 +159,11 @@ def parse_pairs(text: str) -> dict[str, str]:
 def split_names(text: str) -> tuple[str, ...]:
     """`a,b` as ("a", "b"); empty text as ()."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_defences(text: str) -> tuple[Fill, ...]:
+    """The value of `--defence`; the config refuses what is none."""
+    return cast("tuple[Fill, ...]", split_names(text))
 
 
 def parse_formats(text: str) -> tuple[Format, ...]:

@@ -70,15 +70,16 @@ def embed_labelled(
     model: ClipModel,
     items: Sequence[SourceItem],
     *,
+    decode: Decode | None = None,
     batch_size: int = 64,
     n_workers: int = 0,
     on_batch: OnBatch | None = None,
 ) -> LabelledEmbeddings:
-    """Embed the images of a labelled set, decoded as trainers do.
+    """Embed the images of a labelled set, decoded as trainers do, or by `decode`.
 
     `on_batch` is told how many images each batch held. Raises UsageError where none can be read.
     """
-    pixels = _Pixels(items, model.preprocess, open_as_trainers_do, "label")
+    pixels = _Pixels(items, model.preprocess, decode or open_as_trainers_do, "label")
     vectors, read, failures = _embed(model, pixels, batch_size, n_workers, on_batch)
     return LabelledEmbeddings(
         vectors=vectors,

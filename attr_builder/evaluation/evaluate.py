@@ -1,23 +1,31 @@
-"""`attr-builder evaluate`: one model, a clean set, its attacked twin and the controls."""
+"""`attr-builder evaluate`: one model, a clean set, its attacked twin, controls and defences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attr_builder.drawing.cards import Cards
 from attr_builder.errors import UsageError
-from attr_builder.evaluation.image_sets import OpenedSet, open_any, open_variants
+from attr_builder.evaluation.defences import Defended, find_regions
+from attr_builder.evaluation.embeddings import Decode, open_as_trainers_do
+from attr_builder.evaluation.image_sets import OpenedSet, cut, open_any, open_variants
 from attr_builder.evaluation.outcomes import Metrics, Predictions, compute_metrics, subset
-from attr_builder.evaluation.statistics import Bools
-from attr_builder.evaluation.zeroshot import classify
+from attr_builder.evaluation.statistics import Bools, Rate
+from attr_builder.evaluation.zeroshot import classify, reading_score
 from attr_builder.labelled_images.classes import ClassList
 from attr_builder.labelled_images.sources import parse_classes
 from lesstext.clip import Precision, build_classifier, load_model, prompt_templates
+from lesstext.fills import FILLS, Fill
+from lesstext.text_detection.protocol import DEFAULT_DETECTOR, DetectorSettings, identify_detector
 
+NO_DEFENCE = "none"
+OnBatch = Callable[[int], None]
 Floats = NDArray[np.float64]
 Bins = dict[str, Callable[[Floats], Bools]]
 VISIBILITY_BINS: Bins = {
@@ -36,7 +44,11 @@ CONTRAST_BINS: Bins = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
-    """One `attr-builder evaluate` command line; stored beside its results."""
+    """One `attr-builder evaluate` command line; stored beside its results.
+
+    `limit` cuts to that many photos, the same ones in every set that shows them. Each of `defences`
+    is a way to hide the text that `detector` finds; `regions` is a folder that keeps what it found.
+    """
 
     model: str
     pretrained: str | None
@@ -47,12 +59,26 @@ class EvaluateConfig:
     n_templates: int = 80
     classes: str | None = None
     labels: Path | None = None
+    limit: int | None = None
+    defences: tuple[Fill, ...] = ()
+    detector: str = DEFAULT_DETECTOR
+    detector_size_px: int | None = None
+    regions: Path | None = None
     batch_size: int = 64
     n_workers: int = 2
     device: str = "cpu"
     amp: bool = False
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.defences if name not in FILLS]
+        if unknown:
+            raise UsageError(f"no defence named {unknown[0]!r}; there are {', '.join(FILLS)}")
+        if len(set(self.defences)) < len(self.defences):
+            raise UsageError(f"--defence: name each once, got {','.join(self.defences)}")
+        if self.regions is not None and not self.defences:
+            raise UsageError("--regions keeps what is found for --defence: name one")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit must be at least 1, got {self.limit}")
         if self.attr_set is None and self.clean is None and self.attacked is None:
             raise UsageError("nothing to evaluate: give --set, or --clean and/or --attacked")
         if self.attr_set is not None and self.attacked is not None:
@@ -61,11 +87,23 @@ class EvaluateConfig:
             if name in ("clean", "attacked"):
                 raise UsageError(f"--controls: {name} has an option of its own")
 
+    @property
+    def detector_settings(self) -> DetectorSettings:
+        """How text is found for the defences."""
+        return DetectorSettings(
+            name=self.detector, device=self.device, size_px=self.detector_size_px
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantResult:
-    """One variant's images, answers and measures; `bins` maps "visibility: fully" to measures."""
+    """One variant's images, answers and measures under one defence.
 
+    `bins` maps "visibility: fully" to measures.
+    """
+
+    variant: str
+    defence: str
     opened: OpenedSet
     predictions: Predictions
     metrics: Metrics
@@ -74,12 +112,18 @@ class VariantResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All variants; `baseline` names the one that holds the clean twins, if any does."""
+    """All variants; `baseline` names the one that holds the clean twins, if any does.
+
+    `variants` are named `attacked`, or `attacked, mean` under a defence. `reading` is the reading
+    score under each defence, empty where no set is attacked; `detector` the id of what found text.
+    """
 
     config: EvaluateConfig
     classes: ClassList
     baseline: str | None
     variants: dict[str, VariantResult]
+    reading: dict[str, Rate] = field(default_factory=dict)
+    detector: str | None = None
 
     @property
     def is_full_paper(self) -> bool:
@@ -88,41 +132,56 @@ class Evaluation:
 
 
 def run_evaluation(
-    config: EvaluateConfig,
-    sets: dict[str, OpenedSet],
-    on_batch: Callable[[int], None] | None = None,
+    config: EvaluateConfig, sets: dict[str, OpenedSet], on_batch: OnBatch | None = None
 ) -> Evaluation:
     """Classify every image of `sets` and measure each variant against the clean twins.
 
     The twins are those of `--clean`; without it, of the control without text (`none`) or of a
-    published set's clean variant. Raises UsageError before any image is classified.
+    published set's clean variant. Under a defence the twins are defended, too, and are themselves
+    compared with the undefended ones. Raises UsageError before any image is classified.
     """
-    classes = _common_classes(sets)
-    baseline = _baseline(sets)
+    classes, baseline = _common_classes(sets), _baseline(sets)
     precision: Precision = "amp_bf16" if config.amp else "fp32"
     model = load_model(config.model, config.pretrained, config.device, precision=precision)
     classifier = build_classifier(model, classes.names, prompt_templates(config.n_templates))
-    answers = {
-        name: classify(
-            model,
-            opened.images,
-            classifier,
-            batch_size=config.batch_size,
-            n_workers=config.n_workers,
-            on_batch=on_batch,
-        )
-        for name, opened in sets.items()
-    }
-    twin = answers.get(baseline) if baseline else None
-    variants = {
-        name: _measure(sets[name], answer, classes, twin if name != baseline else None)
-        for name, answer in answers.items()
-    }
-    return Evaluation(config=config, classes=classes, baseline=baseline, variants=variants)
+    variants: dict[str, VariantResult] = {}
+    reading: dict[str, Rate] = {}
+    undefended: Predictions | None = None
+    for defence, decode in _decoders(config, sets, classes, on_batch).items():
+        run: dict[str, Any] = {"decode": decode, "on_batch": on_batch}
+        run |= {"batch_size": config.batch_size, "n_workers": config.n_workers}
+        answers = {name: classify(model, o.images, classifier, **run) for name, o in sets.items()}
+        twin = answers.get(baseline) if baseline else None
+        for name, answer in answers.items():
+            against = undefended if name == baseline else twin
+            key = name if defence == NO_DEFENCE else f"{name}, {defence}"
+            variants[key] = _measure(name, defence, sets[name], answer, classes, against)
+        undefended = undefended or twin
+        if _is_attacked(sets):
+            reading[defence] = reading_score(model, classes, classifier, **run)
+    return Evaluation(
+        config=config,
+        classes=classes,
+        baseline=baseline,
+        variants=variants,
+        reading=reading,
+        detector=identify_detector(config.detector_settings) if config.defences else None,
+    )
+
+
+def n_looks(config: EvaluateConfig, sets: Mapping[str, OpenedSet]) -> int:
+    """How many images `run_evaluation` tells of: each is looked at once for every defence, once
+    without, and once for its text."""
+    n_images = sum(len(opened.images.items) for opened in sets.values())
+    n_cards = len(Cards(_common_classes(sets))) if _is_attacked(sets) else 0
+    return (n_images + n_cards) * (1 + len(config.defences) + bool(config.defences))
 
 
 def open_sets(config: EvaluateConfig) -> dict[str, OpenedSet]:
-    """Every set that the command line names, the clean one first; raises SourceError, SetError."""
+    """Every set that the command line names, the clean one first; raises SourceError, SetError.
+
+    With a limit, so many of the first one's photos, and the same ones of the others.
+    """
     classes = parse_classes(config.classes)
     sets: dict[str, OpenedSet] = {}
     named = open_variants(config.attr_set, classes) if config.attr_set is not None else {}
@@ -137,7 +196,27 @@ def open_sets(config: EvaluateConfig) -> dict[str, OpenedSet]:
     sets |= named
     for name, spec in config.controls.items():
         sets[name] = open_any(spec, classes, config.labels)
-    return sets
+    return sets if config.limit is None else cut(sets, config.limit)
+
+
+def _decoders(
+    config: EvaluateConfig,
+    sets: Mapping[str, OpenedSet],
+    classes: ClassList,
+    on_image: OnBatch | None,
+) -> dict[str, Decode]:
+    """How images are decoded under each defence, the first without any."""
+    ways: dict[str, Decode] = {NO_DEFENCE: open_as_trainers_do}
+    if not config.defences:
+        return ways
+    seen = [opened.images.items for opened in sets.values()]
+    seen += [Cards(classes)] if _is_attacked(sets) else []
+    regions = find_regions(seen, config.detector_settings, folder=config.regions, on_image=on_image)
+    return ways | {how: Defended(regions, how) for how in config.defences}
+
+
+def _is_attacked(sets: Mapping[str, OpenedSet]) -> bool:
+    return any(label >= 0 for opened in sets.values() for label in opened.images.attack_labels)
 
 
 def _baseline(sets: Mapping[str, OpenedSet]) -> str | None:
@@ -146,7 +225,7 @@ def _baseline(sets: Mapping[str, OpenedSet]) -> str | None:
     return next((name for name in ("clean", "none", *clean) if name in sets), None)
 
 
-def _common_classes(sets: dict[str, OpenedSet]) -> ClassList:
+def _common_classes(sets: Mapping[str, OpenedSet]) -> ClassList:
     first, *others = sets.items()
     for name, opened in others:
         if opened.classes != first[1].classes:
@@ -158,7 +237,12 @@ def _common_classes(sets: dict[str, OpenedSet]) -> ClassList:
 
 
 def _measure(
-    opened: OpenedSet, answers: Predictions, classes: ClassList, twin: Predictions | None
+    name: str,
+    defence: str,
+    opened: OpenedSet,
+    answers: Predictions,
+    classes: ClassList,
+    twin: Predictions | None,
 ) -> VariantResult:
     metrics = compute_metrics(answers, classes, twin)
     bins: dict[str, Metrics] = {}
@@ -169,7 +253,14 @@ def _measure(
         if values is None:
             continue
         kept = np.asarray(values, dtype=np.float64)[answers.rows]
-        for name, inside in edges.items():
+        for edge, inside in edges.items():
             if (mask := inside(kept)).any():
-                bins[f"{title}: {name}"] = compute_metrics(subset(answers, mask), classes, twin)
-    return VariantResult(opened=opened, predictions=answers, metrics=metrics, bins=bins)
+                bins[f"{title}: {edge}"] = compute_metrics(subset(answers, mask), classes, twin)
+    return VariantResult(
+        variant=name,
+        defence=defence,
+        opened=opened,
+        predictions=answers,
+        metrics=metrics,
+        bins=bins,
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from attr_builder.building.manifest import PARQUET_NAME, Row, read_manifest
 from attr_builder.building.stored import CLASSES_NAME, load_painter
@@ -20,8 +20,7 @@ from attr_builder.labelled_images.attack_sets import (
 )
 from attr_builder.labelled_images.classes import ClassList, load_class_list
 from attr_builder.labelled_images.sources import Source, SourceItem, open_source
-
-T = TypeVar("T")
+from attr_builder.labelled_images.subset import evenly
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,12 @@ class OpenedSet:
     classes: ClassList
     is_full_paper: bool = False
     is_clean: bool = False
+
+    def only(self, rows: Sequence[int]) -> OpenedSet:
+        """The set with these rows alone."""
+        if len(rows) == len(self.images.items):
+            return self
+        return OpenedSet(_rows(self.images, rows), self.classes, is_clean=self.is_clean)
 
 
 def open_variants(out: Path, classes: ClassList | None = None) -> dict[str, OpenedSet]:
@@ -104,7 +109,7 @@ def open_twins(
     """
     whole = open_any(clean, classes, labels)
     chosen = evenly(range(len(whole.images.items)), limit)
-    sets = {"clean": OpenedSet(_rows(whole.images, chosen), whole.classes)}
+    sets = {"clean": whole.only(chosen)}
     if attacked is not None:
         twin = open_any(attacked, classes or whole.classes, labels)
         if twin.classes != whole.classes:
@@ -113,19 +118,25 @@ def open_twins(
         rows = [row for row, photo in enumerate(twin.images.clusters) if photo in wanted]
         if not rows:
             raise SourceError(f"{attacked} shows none of the photos of {clean}")
-        sets["attacked"] = OpenedSet(_rows(twin.images, rows), twin.classes)
+        sets["attacked"] = twin.only(rows)
     return sets
 
 
-def evenly(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most `limit` items, spread evenly over the whole sequence.
+def cut(sets: Mapping[str, OpenedSet], limit: int) -> dict[str, OpenedSet]:
+    """At most `limit` evenly spaced photos of the first set, and the same ones of the others.
 
-    >>> evenly("abcdef", 3), evenly(range(3), 7)
-    (['a', 'c', 'e'], [0, 1, 2])
+    A set that shows none of them is cut by itself.
     """
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[len(items) * i // limit] for i in range(limit)]
+    wanted: set[str] = set()
+    found = {}
+    for name, opened in sets.items():
+        rows = [row for row, photo in enumerate(opened.images.clusters) if photo in wanted]
+        if not rows:
+            chosen = set(evenly(list(dict.fromkeys(opened.images.clusters)), limit))
+            rows = [row for row, photo in enumerate(opened.images.clusters) if photo in chosen]
+            wanted |= chosen
+        found[name] = opened.only(rows)
+    return found
 
 
 class _Some(Sequence[SourceItem]):
@@ -167,8 +178,14 @@ def _rows(images: EvalSet, rows: Sequence[int]) -> EvalSet:
         items=_Some(images.items, rows),
         attack_labels=[images.attack_labels[row] for row in rows],
         clusters=[images.clusters[row] for row in rows],
+        visible_in_crop=_picked(images.visible_in_crop, rows),
+        contrast=_picked(images.contrast, rows),
         note=images.note,
     )
+
+
+def _picked(values: Sequence[float] | None, rows: Sequence[int]) -> list[float] | None:
+    return None if values is None else [values[row] for row in rows]
 
 
 def _number(value: float | None) -> float:

@@ -75,7 +75,11 @@ class Predictions:
 class Metrics:
     """The measures of one variant. Attack measures are None where nothing is attacked; the paired
     ones are None without a clean twin. No-op attacks (the word is the true name) are left out of
-    the attack measures and counted in `n_noop`. `top5` is NaN with fewer than five classes."""
+    the attack measures and counted in `n_noop`. `top5` is NaN with fewer than five classes.
+
+    `top1` and `attack_success` are decided among all classes. `pairwise_wins` is the choice between
+    the true class and the word alone; `pairwise_losses_when_clean_won` is the share that the word
+    wins where the true class won on the twin, `pairwise_drop` the difference to the twins."""
 
     n: int
     n_failed: int
@@ -87,6 +91,9 @@ class Metrics:
     attack_success_when_clean_right: Rate | None
     pairwise_wins: Rate | None
     drop: PairedDrop | None
+    n_without_twin: int = 0
+    pairwise_losses_when_clean_won: Rate | None = None
+    pairwise_drop: PairedDrop | None = None
 
 
 def compute_metrics(
@@ -102,6 +109,8 @@ def compute_metrics(
     hits = fooled(p, classes)
     wins = np.asarray(p.true_cosine > p.attack_cosine)
     twin_right, has_twin = _twins(p, clean)
+    twin_won, has_choice = _twin_wins(p, clean)
+    chosen = attacked & has_choice
     among_right = attacked & has_twin & twin_right
     has_top5 = p.top.shape[1] >= TOP_K
     in_top = (p.top == p.labels[:, None]).any(axis=1)
@@ -116,7 +125,10 @@ def compute_metrics(
         attack_success=_rate(hits, p, attacked) if attacked.any() else None,
         attack_success_when_clean_right=_rate(hits, p, among_right) if clean else None,
         pairwise_wins=_rate(wins, p, attacked) if attacked.any() else None,
-        drop=_drop(p, twin_right, has_twin) if clean else None,
+        drop=_drop(p, twin_right, p.right, has_twin) if clean else None,
+        n_without_twin=int((~has_twin).sum()) if clean else 0,
+        pairwise_losses_when_clean_won=_rate(~wins, p, chosen & twin_won) if chosen.any() else None,
+        pairwise_drop=_drop(p, twin_won, wins, chosen) if chosen.any() else None,
     )
 
 
@@ -161,12 +173,24 @@ def _twins(p: Predictions, clean: Predictions | None) -> tuple[Bools, Bools]:
     return right, known
 
 
+def _twin_wins(p: Predictions, clean: Predictions | None) -> tuple[Bools, Bools]:
+    """Per row: did the true class beat the same word on the clean twin, and is that known."""
+    answers: dict[tuple[str, int], bool] = {}
+    if clean is not None:
+        wins = (clean.true_cosine > clean.attack_cosine).tolist()
+        pairs = zip(clean.clusters, clean.attack_labels.tolist(), strict=True)
+        answers = {pair: won for pair, won in zip(pairs, wins, strict=True) if pair[1] >= 0}
+    mine = list(zip(p.clusters, p.attack_labels.tolist(), strict=True))
+    won = np.array([answers.get(pair, False) for pair in mine], dtype=bool)
+    return won, np.array([pair in answers for pair in mine], dtype=bool)
+
+
 def _rate(hits: Bools, p: Predictions, mask: Bools | None = None) -> Rate:
     if mask is None:
         return rate(hits, p.clusters)
     return rate(hits[mask], [c for c, keep in zip(p.clusters, mask, strict=True) if keep])
 
 
-def _drop(p: Predictions, twin_right: Bools, has_twin: Bools) -> PairedDrop:
-    clusters = [c for c, keep in zip(p.clusters, has_twin, strict=True) if keep]
-    return paired_drop(twin_right[has_twin], p.right[has_twin], clusters)
+def _drop(p: Predictions, before: Bools, after: Bools, mask: Bools) -> PairedDrop:
+    clusters = [c for c, keep in zip(p.clusters, mask, strict=True) if keep]
+    return paired_drop(before[mask], after[mask], clusters)

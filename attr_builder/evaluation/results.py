@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from attr_builder.evaluation.evaluate import Evaluation, VariantResult
+from attr_builder.evaluation.evaluate import NO_DEFENCE, Evaluation, VariantResult
 from attr_builder.evaluation.outcomes import Metrics, Predictions
 from attr_builder.evaluation.published import PUBLISHED
 from attr_builder.evaluation.statistics import PairedDrop, Rate
@@ -29,10 +29,14 @@ def as_markdown(evaluation: Evaluation) -> str:
         f"{config.n_templates} templates, {len(evaluation.classes)} classes, {compared}. "
         "Shares in percent, with 95% intervals (Wilson; widened where photos repeat).",
         "",
-        _table(evaluation.variants),
+        _table({name: r for name, r in evaluation.variants.items() if r.defence == NO_DEFENCE}),
     ]
+    if evaluation.reading:
+        lines += ["", "## Fooled, and reading", "", *_defences_table(evaluation)]
     for name, result in evaluation.variants.items():
-        if result.bins:
+        if result.opened.images.note and result.defence == NO_DEFENCE:
+            lines += ["", f"{name}: {result.opened.images.note.rstrip('; ')}."]
+        if result.bins and result.defence == NO_DEFENCE:
             lines += ["", f"## {name}, by what can be seen", "", _bins_table(result.bins)]
         if result.predictions.failures:
             lines += ["", f"## {name}: images that could not be read", ""]
@@ -47,9 +51,12 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     config = {name: plain(value) for name, value in asdict(evaluation.config).items()}
     variants = {
         name: {
+            "variant": result.variant,
+            "defence": result.defence,
             **plain(asdict(result.metrics)),
             "bins": {bin_: plain(asdict(m)) for bin_, m in result.bins.items()},
             "failures": _failures(result),
+            "note": result.opened.images.note,
         }
         for name, result in evaluation.variants.items()
     }
@@ -58,6 +65,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "n_classes": len(evaluation.classes),
         "baseline": evaluation.baseline,
         "is_full_paper_set": evaluation.is_full_paper,
+        "detector": evaluation.detector,
+        "reading": {defence: plain(asdict(rate)) for defence, rate in evaluation.reading.items()},
         "variants": variants,
     }
 
@@ -71,7 +80,7 @@ def write_results(evaluation: Evaluation, out: Path) -> None:
     text = json.dumps(as_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(out / "results.json", text + "\n")
     write_text(out / "results.md", as_markdown(evaluation))
-    tables = [_per_image(name, r.predictions, r) for name, r in evaluation.variants.items()]
+    tables = [_per_image(r.predictions, r) for r in evaluation.variants.values()]
     with atomic_path(out / "per_image.parquet") as partial:
         pq.write_table(pa.concat_tables(tables), partial)
 
@@ -91,6 +100,27 @@ def _table(variants: dict[str, VariantResult]) -> str:
         if any(text != "–" for text in cells):
             lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _defences_table(evaluation: Evaluation) -> list[str]:
+    """One row for each set and defence: how often the words win, and whether the model reads."""
+    how = f" The text is found by `{evaluation.detector}`." if evaluation.detector else ""
+    columns = [title for title, _ in _FOOLED]
+    lines = [
+        "Sets and the reading score under each defence: `mean` and so on hide an image's text "
+        f"before the model sees it.{how} A defended set is compared with its twins under the same "
+        "defence, the clean twins with the undefended ones. Reading: share of plain renderings of "
+        "the class names that are taken for what they say, by chance "
+        f"{_percent(1 / len(evaluation.classes))}.",
+        "",
+        f"| set | defence | {' | '.join(columns)} | reading |",
+        f"|---|---|{'---|' * len(columns)}---|",
+    ]
+    for result in evaluation.variants.values():
+        cells = [cell(result.metrics) for _, cell in _FOOLED]
+        reading = _rate(evaluation.reading[result.defence])
+        lines.append(f"| {result.variant} | {result.defence} | {' | '.join(cells)} | {reading} |")
+    return lines
 
 
 def _bins_table(bins: dict[str, Metrics]) -> str:
@@ -124,9 +154,23 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
+_FOOLED: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
+    ("images", lambda m: str(m.n)),
+    ("object against word", lambda m: _rate(m.pairwise_wins)),
+    ("drop in it", lambda m: _drop(m.pairwise_drop)),
+    ("word wins where the clean twin was right", lambda m: _rate(m.pairwise_losses_when_clean_won)),
+    ("top-1", lambda m: _rate(m.top1)),
+    ("drop in top-1", lambda m: _drop(m.drop)),
+    ("attack success", lambda m: _rate(m.attack_success)),
+    ("where the clean twin was right", lambda m: _rate(m.attack_success_when_clean_right)),
+)
 _ROWS: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
     ("images", lambda m: str(m.n)),
     ("could not be read", lambda m: str(m.n_failed) if m.n_failed else "–"),
+    (
+        "without a clean twin, left out of paired measures",
+        lambda m: str(m.n_without_twin) if m.n_without_twin else "–",
+    ),
     ("no-op attacks, left out of attack measures", lambda m: str(m.n_noop) if m.n_noop else "–"),
     ("top-1", lambda m: _rate(m.top1)),
     ("top-5", lambda m: _rate(m.top5)),
@@ -137,6 +181,11 @@ _ROWS: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
         lambda m: _rate(m.attack_success_when_clean_right),
     ),
     ("true class beats the attack word", lambda m: _rate(m.pairwise_wins)),
+    ("drop in that choice", lambda m: _drop(m.pairwise_drop)),
+    (
+        "word beats it where it won on the clean twin",
+        lambda m: _rate(m.pairwise_losses_when_clean_won),
+    ),
     ("drop in top-1", lambda m: _drop(m.drop)),
     ("paired test of the drop", lambda m: _test(m.drop)),
 )
@@ -147,14 +196,15 @@ def _failures(result: VariantResult) -> list[str]:
     return [f"{names[row]}: {reason}" for row, reason in result.predictions.failures]
 
 
-def _per_image(variant: str, p: Predictions, result: VariantResult) -> Any:
+def _per_image(p: Predictions, result: VariantResult) -> Any:
     """One row per classified image: labels, answers and cosines."""
     import pyarrow as pa
 
     images = result.opened.images
     return pa.table(
         {
-            "variant": pa.array([variant] * len(p.labels), pa.string()),
+            "variant": pa.array([result.variant] * len(p.labels), pa.string()),
+            "defence": pa.array([result.defence] * len(p.labels), pa.string()),
             "key": pa.array(p.clusters, pa.string()),
             "row": pa.array(p.rows, pa.int64()),
             "label": pa.array(p.labels, pa.int64()),

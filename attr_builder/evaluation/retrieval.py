@@ -20,7 +20,7 @@ from attr_builder.evaluation.embeddings import (
     Ints,
     embed_captioned,
 )
-from attr_builder.evaluation.image_sets import evenly
+from attr_builder.labelled_images.subset import evenly
 from lesstext.clip import ClipModel
 from lesstext.shards.captions import read_captions
 from lesstext.shards.specs import expand_specs, local_copy

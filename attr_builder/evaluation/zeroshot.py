@@ -1,6 +1,7 @@
 """Zero-shot classification of a set of images, as CLIP_benchmark and open_clip do it.
 
-Images are ranked by the cosine of their embedding with each class's prompts.
+Images are ranked by the cosine of their embedding with each class's prompts. Images of nothing but
+a class's name, classified in the same way, say whether a model reads.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attr_builder.evaluation.embeddings import LabelledEmbeddings, OnBatch, embed_labelled
-from attr_builder.evaluation.outcomes import TOP_K, EvalSet, Predictions
+from attr_builder.drawing.cards import Cards
+from attr_builder.evaluation.embeddings import (
+    Decode,
+    LabelledEmbeddings,
+    OnBatch,
+    embed_labelled,
+)
+from attr_builder.evaluation.outcomes import TOP_K, EvalSet, Predictions, fooled
+from attr_builder.evaluation.statistics import Rate, rate
+from attr_builder.labelled_images.classes import ClassList
 from lesstext.clip import ClipModel
 
 if TYPE_CHECKING:
@@ -26,19 +35,56 @@ def classify(
     images: EvalSet,
     classifier: torch.Tensor,
     *,
+    decode: Decode | None = None,
     batch_size: int = 64,
     n_workers: int = 0,
     on_batch: OnBatch | None = None,
 ) -> Predictions:
     """Rank all classes of a classifier (d, C) for each image of `images`.
 
-    With the model in fp32, results equal CLIP_benchmark's with its amp off. Images that cannot be
-    read are listed in `failures`; raises UsageError where none can be read.
+    `decode` stands between an image's bytes and the model, as a defence does. With the model in
+    fp32, results equal CLIP_benchmark's with its amp off. Images that cannot be read are listed in
+    `failures`; raises UsageError where none can be read.
     """
     embedded = embed_labelled(
-        model, images.items, batch_size=batch_size, n_workers=n_workers, on_batch=on_batch
+        model,
+        images.items,
+        decode=decode,
+        batch_size=batch_size,
+        n_workers=n_workers,
+        on_batch=on_batch,
     )
     return predict(embedded, images, classifier, batch_size=batch_size)
+
+
+def reading_score(
+    model: ClipModel,
+    classes: ClassList,
+    classifier: torch.Tensor,
+    *,
+    decode: Decode | None = None,
+    batch_size: int = 64,
+    n_workers: int = 0,
+    on_batch: OnBatch | None = None,
+) -> Rate:
+    """Share of plain renderings of the class names that are classified as what they say.
+
+    A model that does not read scores at chance, one in `len(classes)`. Names that the shipped font
+    cannot draw are left out.
+    """
+    cards = Cards(classes)
+    names = [classes.names[label] for label in cards.labels]
+    images = EvalSet(items=cards, attack_labels=cards.labels, clusters=names)
+    answers = classify(
+        model,
+        images,
+        classifier,
+        decode=decode,
+        batch_size=batch_size,
+        n_workers=n_workers,
+        on_batch=on_batch,
+    )
+    return rate(fooled(answers, classes), answers.clusters)
 
 
 def predict(

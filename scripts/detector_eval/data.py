@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from attr_builder.evaluation.image_sets import evenly
+from attr_builder.labelled_images.subset import evenly
 from lesstext.errors import ImageError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import decode

@@ -6,10 +6,11 @@ import doctest
 
 import pytest
 
-from attr_builder.evaluation import image_sets, retrieval, statistics
+from attr_builder.evaluation import retrieval, statistics
+from attr_builder.labelled_images import subset
 
 
-@pytest.mark.parametrize("module", [image_sets, retrieval, statistics])
+@pytest.mark.parametrize("module", [retrieval, statistics, subset])
 def test_examples(module: object) -> None:
     failed, attempted = doctest.testmod(module)  # type: ignore[arg-type]
     assert attempted > 0

@@ -9,7 +9,8 @@ import pytest
 from attr_builder.building.build import run_build
 from attr_builder.drawing.presets import make_recipe
 from attr_builder.errors import SourceError
-from attr_builder.evaluation.image_sets import evenly, open_twins
+from attr_builder.evaluation.image_sets import open_twins
+from attr_builder.labelled_images.subset import evenly
 from tests.attr_builder.conftest import SIX, MakeBuild
 
 

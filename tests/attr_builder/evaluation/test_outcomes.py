@@ -41,3 +41,24 @@ def test_attack_measures_by_hand() -> None:
     assert metrics.drop is not None
     assert (metrics.drop.n_lost, metrics.drop.n_gained) == (3, 0)
     assert metrics.drop.value == pytest.approx(3 / 5)
+    # attacked rows win the choice on photo 4 alone (a no-op), clean rows are equal: nothing lost
+    assert metrics.pairwise_drop is not None and metrics.pairwise_drop.n == 4
+    assert metrics.pairwise_drop.value == 0 and metrics.n_without_twin == 0
+    assert metrics.pairwise_losses_when_clean_won is not None
+    assert metrics.pairwise_losses_when_clean_won.n == 1
+
+
+def test_the_choice_is_paired_with_the_twin_that_knows_the_same_word() -> None:
+    classes = ClassList(tuple("abcdef"), ("cat", "dog", "fox", "emu", "hen", "Hen"))
+    attacked = predictions([0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 2, 1])
+    attacked.true_cosine[:] = [0.1, 0.3, 0.1, 0.1]  # lost, won, lost, lost
+    clean = predictions([0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, -1])
+    clean.true_cosine[:] = [0.3, 0.1, 0.3, 0.3]  # won, lost, won against another word, no word
+    metrics = compute_metrics(attacked, classes, clean)
+    drop = metrics.pairwise_drop
+    assert drop is not None and (drop.n, drop.n_lost, drop.n_gained) == (2, 1, 1)
+    lost = metrics.pairwise_losses_when_clean_won
+    assert lost is not None and (lost.n, lost.value) == (1, 1)
+    assert metrics.drop is not None and metrics.drop.n == 4
+    plain = predictions([0, 0], [0, 0], [-1, -1])
+    assert compute_metrics(attacked, classes, plain).pairwise_drop is None
