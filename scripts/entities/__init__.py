@@ -1,0 +1,1 @@
+"""Evidence for labels of entities: mentions that were read, and selectors."""
