@@ -9,6 +9,7 @@ import typer
 
 from lesstext.annotators.base import Annotator
 from lesstext.annotators.mentions import Mentions
+from lesstext.annotators.picks import Picks
 from lesstext.annotators.text_area import TextArea
 from lesstext.cli import commands
 from lesstext.cli.flags import annotator_parameters, parse_slice, run_config, run_parameters
@@ -45,3 +46,8 @@ def score() -> Callable[..., None]:
 def find() -> Callable[..., None]:
     """`entities find`: the annotator of mentions under the name that says what it is for."""
     return annotate_command(Mentions)
+
+
+def pick() -> Callable[..., None]:
+    """`entities pick`: the annotator of picks under the name that its users look for."""
+    return annotate_command(Picks)

@@ -37,6 +37,7 @@ _PARQUET_KEYS = {
     "selection": b"lesstext_selection",
     "table": b"lesstext",
     "knowledge base": b"lesstext_knowledge_base",
+    "vocabulary": b"lesstext_vocabulary",
 }
 _HEAD_BYTES = 4096
 _EDGE_BYTES = 64 * 1024

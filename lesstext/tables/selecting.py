@@ -122,7 +122,7 @@ class _Selecting:
         import pyarrow.parquet as pq
 
         n_kept = n_ok = 0
-        digest = _RowsDigest()
+        digest = RowsDigest()
         with ExitStack() as stack:
             found = stack.enter_context(self.view.reader(self._query(keep)))
             schema = _plain(found.schema)
@@ -159,7 +159,7 @@ class _Selecting:
             threshold=keep.threshold,
             counts=counts,
             annotators={folder.name: folder.annotator for folder in folders},
-            tables_digest=_digest(folders),
+            tables_digest=tables_digest(folders),
             rows_digest=rows_digest,
             fingerprints={footer.shard: footer.fingerprint for footer in folders[0].footers},
             metadata=None if metadata is None else str(metadata.folder),
@@ -167,7 +167,7 @@ class _Selecting:
         )
 
 
-class _RowsDigest:
+class RowsDigest:
     """BLAKE2 of shards and keys, whatever the batches that they come in."""
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ def _columns(folders: Sequence[TableFolder], metadata: Metadata | None) -> Colum
     return Columns(own, None if metadata is None else metadata.types)
 
 
-def _digest(folders: Sequence[TableFolder]) -> str:
+def tables_digest(folders: Sequence[TableFolder]) -> str:
     """Identifies the tables of all folders and what each is called."""
     text = json.dumps([[folder.name, folder.digest] for folder in folders])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -31,3 +31,27 @@ def find() -> None:
 )
 def show() -> None:
     """Show what a knowledge base knows by a name, the most likely entity first."""
+
+
+@entities.command(
+    cls=made_by("lesstext.cli.annotate:pick"),
+    epilog="Example: `lesstext entities pick laion/ --input mentions=mentions/ --model ViT-B-32 "
+    "--pretrained laion2b_s34b_b79k --out picks/`",
+)
+def pick() -> None:
+    """Measure how well each image shows the entities that its captions name (`annotate picks`).
+
+    Similarities of all candidates are stored: thresholds are a matter of `label`.
+    """
+
+
+@entities.command(
+    cls=made_by("lesstext.cli.entities.labels:label_command"),
+    epilog="Example: `lesstext entities label picks/ --threshold 0.25 --out labels.parquet`",
+)
+def label() -> None:
+    """Decide by a rule which candidates become labels; never looks at an image again.
+
+    Writes a selection whose rows also say which entities they show, and `vocabulary.parquet`, the
+    classes, beside it. `export` and `train-clip` take it wherever they take a selection.
+    """

@@ -30,15 +30,22 @@ def made_table(
     name: str,
     version: str = "",
     counts: Mapping[str, int] | None = None,
+    types: Mapping[str, pa.DataType] | None = None,
     **footer: Any,
 ) -> Path:
     """Write FOLDER/SHARD.parquet; a row without a status is ok, types follow the first value.
 
     Shards of one name and `version` have one fingerprint; `counts` are those that the footer
-    promises, by default the true ones.
+    promises, by default the true ones; `types` are those of columns whose values do not tell.
     """
     full = [{"status": "ok", "error": None, **row} for row in rows]
-    own = {column: TYPES[type(value)] for row in full for column, value in row.items() if value}
+    own = {
+        column: TYPES[type(value)]
+        for row in full
+        for column, value in row.items()
+        if value and column not in (types or {})
+    }
+    own.update(types or {})
     own.update({"text_area_ratio": pa.float32()} if name == "text_area" else {})
     others = [(column, kind) for column, kind in own.items() if column not in dict(BASE)]
     path = table_path(folder, shard)

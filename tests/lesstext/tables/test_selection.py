@@ -15,7 +15,7 @@ from lesstext.errors import TableError, UsageError
 from lesstext.policies import text_area
 from lesstext.tables.folder import TableSource
 from lesstext.tables.rule import Rule
-from lesstext.tables.selecting import _RowsDigest, select
+from lesstext.tables.selecting import RowsDigest, select
 from lesstext.tables.selection import Counts, Selection, read_keys, read_selection
 from tests.lesstext.builders import ratio_samples, sample, write_tar
 from tests.lesstext.conftest import Score
@@ -293,7 +293,7 @@ def test_the_digest_of_rows_does_not_depend_on_batches() -> None:
     rows = pa.table({"shard": ["a", "a", "b", "b"], "key": ["1", "23", "", "ü"]})
 
     def digest(*parts: pa.Table) -> str:
-        found = _RowsDigest()
+        found = RowsDigest()
         for part in parts:
             found.update(part)
         return found.hexdigest()

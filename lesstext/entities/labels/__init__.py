@@ -1,0 +1,1 @@
+"""Which candidates of an image become its labels."""
