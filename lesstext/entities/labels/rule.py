@@ -62,11 +62,12 @@ class Candidates:
         """How many images each entity has that the rule keeps, rare ones included."""
         query = f"""SELECT entity, count(*) FROM
             (SELECT unnest({self._kept()}) AS entity FROM s WHERE status = 'ok') GROUP BY entity"""
-        return {
-            entity: n
-            for batch in self.view.batches(query)
-            for entity, n in zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        }
+        with self.view.reader(query) as batches:
+            return {
+                entity: n
+                for batch in batches
+                for entity, n in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            }
 
     def labelled(self, frequent: pa.Array, drops: Counter[str]) -> Any:
         """Batches of `shard, key, entity_ids` of the samples that keep a label, in order; `drops`
@@ -77,13 +78,14 @@ class Candidates:
         query = f"""SELECT shard, key, {self._kept()} AS entity_ids, {self._column("n_mentions")}
             AS n_mentions, {self._column("n_candidates")} AS n_candidates
             FROM s WHERE status = 'ok' ORDER BY nr, row_number"""
-        for batch in self.view.batches(query):
-            labels = _only(batch.column("entity_ids"), frequent)
-            has_label = pc.greater(pc.list_value_length(labels), 0)
-            _count(batch, has_label, drops)
-            columns = [batch.column("shard"), batch.column("key"), labels]
-            rows = pa.Table.from_arrays(columns, names=["shard", "key", "entity_ids"])
-            yield rows.filter(has_label)
+        with self.view.reader(query) as batches:
+            for batch in batches:
+                labels = _only(batch.column("entity_ids"), frequent)
+                has_label = pc.greater(pc.list_value_length(labels), 0)
+                _count(batch, has_label, drops)
+                columns = [batch.column("shard"), batch.column("key"), labels]
+                rows = pa.Table.from_arrays(columns, names=["shard", "key", "entity_ids"])
+                yield rows.filter(has_label)
 
     def _kept(self) -> str:
         """The entities that are left of a sample's candidates, which are stored in their order."""
