@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from attr_builder.building.manifest import Row, read_manifest
 from attr_builder.building.stored import load_painter
 from attr_builder.building.verify import stored_reader
+from attr_builder.drawing.presets import VARIANTS
 from attr_builder.drawing.render import load_image
 from attr_builder.drawing.seeding import Draw
 from attr_builder.errors import SetError, UsageError
@@ -24,8 +26,10 @@ def write_contact_sheet(
 ) -> int:
     """Write a page with up to `n_images` twins, drawn by seed; returns how many it shows.
 
-    The page holds its thumbnails (the whole image, with the 224 crop and the text box marked) and
-    needs no other file. Raises SetError where there is nothing to show.
+    The twins of a photo stand side by side, and are all there or none: unless those of the first
+    photo are more than `n_images`, no more than that many are shown. The page holds its thumbnails
+    (the whole image, with the 224 crop and the text box marked) and needs no other file. Raises
+    SetError where there is nothing to show.
     """
     if n_images < 1:
         raise UsageError(f"a page needs at least one image, got {n_images}")
@@ -33,19 +37,28 @@ def write_contact_sheet(
     rows = [row for row in read_manifest(out) if variant in (None, row.variant)]
     if not rows:
         raise SetError(f"{out}: the manifest lists no image of the variant {variant}")
-    chosen = _choose(rows, n_images, seed)
+    photos = _choose(rows, n_images, seed)
     read = stored_reader(out, painter.classes)
-    cards = [_card(row, read) for row in chosen]
+    cards = [[_card(row, read) for row in twins] for twins in photos]
     write_text(page, _render(out, cards, len(rows), painter.recipe.preset))
-    return len(cards)
+    return sum(map(len, cards))
 
 
-def _choose(rows: list[Row], n: int, seed: int) -> list[Row]:
-    """Failures first (they most need an eye), then a random rest, all twins of a photo together."""
-    keys = sorted({row.key for row in rows}, key=lambda key: Draw(seed, key, "inspect").uniform())
+def _choose(rows: list[Row], n: int, seed: int) -> list[list[Row]]:
+    """Photos with failures first (they most need an eye), then a random rest; each is the list of
+    its twins for one attack, in the order of the variants."""
+    twins: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        twins.setdefault((row.key, row.attack_no), []).append(row)
     failed = {row.key for row in rows if row.status != "ok"}
-    rank = {key: i for i, key in enumerate(sorted(keys, key=lambda k: k not in failed))}
-    return sorted(rows, key=lambda row: rank[row.key])[:n]
+    lots = {key: Draw(seed, key, "inspect").uniform() for key, _ in twins}
+    order = sorted(twins, key=lambda photo: (photo[0] not in failed, lots[photo[0]], photo))
+    totals = accumulate(len(twins[photo]) for photo in order)
+    n_photos = max(1, sum(total <= n for total in totals))
+    return [
+        sorted(twins[photo], key=lambda row: VARIANTS.index(row.variant))
+        for photo in order[:n_photos]
+    ]
 
 
 def _card(row: Row, read: Callable[[Row], bytes]) -> dict[str, Any]:
@@ -74,16 +87,19 @@ def _thumbnail(data: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _render(out: Path, cards: list[dict[str, Any]], n_rows: int, preset: str) -> str:
+def _render(out: Path, photos: list[list[dict[str, Any]]], n_rows: int, preset: str) -> str:
     import jinja2
 
     loader = jinja2.PackageLoader("attr_builder.building", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    cards = [card for twins in photos for card in twins]
+    found = {card["variant"] for card in cards}
     return environment.get_template("inspect.html.j2").render(
         name=out.resolve().name,
-        cards=cards,
+        photos=photos,
+        n_cards=len(cards),
         n_rows=n_rows,
         preset=preset,
-        variants=sorted({card["variant"] for card in cards}),
+        variants=[variant for variant in VARIANTS if variant in found],
         surrounds=sorted({card["surround"] for card in cards if card["surround"]}),
     )
