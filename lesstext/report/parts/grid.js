@@ -2,7 +2,7 @@
 // position; the page scrolls as if all were there.
 
 const GAP_PX = 12;
-const infoPx = () => ([...panels.values()].some((panel) => panel.card) ? 118 : 98);
+const INFO_PX = 142;
 const ROWS_BEYOND = 2;
 const grid = byId("grid");
 const rows = new Map(); // number of the row: its element
@@ -14,7 +14,7 @@ function measureGrid() {
   const least = width < 480 ? 148 : 176;
   const columns = Math.max(1, Math.floor((width + GAP_PX) / (least + GAP_PX)));
   const cardPx = Math.floor((width - GAP_PX * (columns - 1)) / columns);
-  shape = { columns, cardPx, rowPx: cardPx + infoPx() + GAP_PX };
+  shape = { columns, cardPx, rowPx: cardPx + INFO_PX + GAP_PX };
 }
 
 function sheetUrl(number) {
@@ -111,7 +111,6 @@ function card(place) {
     html("p", "ratio", html("b", "", shown), html("span", "side", side)),
     html("p", "name", `${samples.shards[samples.shard[index]]} / ${samples.key[index]}`),
     captionLine(index), panelLine(index));
-  info.style.height = `${infoPx() - 2}px`;
   const cell = html("div", `card ${side}-card${place === state.cursor ? " current" : ""}`, picture(index), info,
     markButtons(index, mark));
   if (mark) cell.classList.add(`marked-${mark}`);

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import Page, find_chromium, open_browser
 
 from lesstext.report import write_report
 from lesstext.tables.folder import TableSource
-from tests.lesstext.report.browser import Page, find_chromium, open_browser
 from tests.lesstext.report.report_fixtures import Sample, scored_shard, spread, words_table
 
 _HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'

@@ -51,6 +51,7 @@ class Page:
         self.console: list[str] = []
         self.requests: list[str] = []
         self._loaded = False
+        self._traced: list[dict[str, Any]] | None = None
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -132,12 +133,25 @@ class Page:
             "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
 
+    def trace(self) -> list[dict[str, Any]]:
+        """End the trace that `Tracing.start` began, and all its events."""
+        events: list[dict[str, Any]] = []
+        self._traced = events
+        self.send("Tracing.end")
+        while self._traced is not None:
+            self._note(json.loads(self._socket.recv()))
+        return events
+
     def _note(self, event: dict[str, Any]) -> None:
         method, parameters = event.get("method"), event.get("params", {})
         if method == "Page.loadEventFired":
             self._loaded = True
         elif method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
             self.console.append(json.dumps(parameters))
+        elif method == "Tracing.dataCollected" and self._traced is not None:
+            self._traced += parameters["value"]
+        elif method == "Tracing.tracingComplete":
+            self._traced = None
         elif method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
 
