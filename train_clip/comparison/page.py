@@ -12,7 +12,9 @@ import numpy as np
 
 from attr_builder.evaluation.statistics import Difference, Spread
 from lesstext.storage.files import atomic_path, write_text
+from train_clip.comparison.examples import find_examples
 from train_clip.comparison.results import Comparison, FinishedRun
+from train_clip.comparison.verdict import verdicts
 
 TABLE, CURVES, PAGE = "table.md", "curves.png", "comparison.html"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -36,6 +38,8 @@ def write_report(comparison: Comparison, out: Path) -> None:
         comparison=comparison,
         runs=[_run_row(run, out) for run in comparison.runs],
         curves=base64.b64encode((out / CURVES).read_bytes()).decode(),
+        verdicts=[verdict.sentence() for verdict in verdicts(comparison)],
+        examples=find_examples(comparison),
         n_seeds=len({run.seed for run in comparison.runs}),
         n_steps=comparison.runs[0].result["n_steps"],
     )

@@ -85,6 +85,8 @@ def test_a_comparison_from_beginning_to_end(pools: tuple[Path, Path], tmp_path: 
     for run in found.runs:
         assert f'href="{run.arm}/seed{run.seed}/result.json"' in page
         assert (out / run.arm / f"seed{run.seed}/result.json").exists()
+    assert 'class="verdict"' in page
+    assert "less right, all wrong" in page
     stored = json.loads((out / "comparison.json").read_text())
     assert stored["table"]["i2t_R@1"]["less"]["mean"] == row.mean
 
