@@ -13,12 +13,14 @@ import argparse
 import base64
 import io
 import json
+import os
 import resource
 import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,7 +56,9 @@ WORDS = ["a", "photo", "of", "the", "old", "red", "house", "by", "sea", "with", 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--folder", type=Path, help="Keep shards and page here.")
+    parser.add_argument(
+        "--folder", type=Path, help="Keep shards and page here, or take those that are here."
+    )
     parser.add_argument("--screenshots", type=Path, help="Folder for pictures of the page.")
     options = parser.parse_args()
     chromium = find_chromium()
@@ -62,8 +66,9 @@ def main() -> None:
         raise SystemExit("no chromium or google-chrome on the PATH")
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
-        found: dict[str, Any] = {"samples": options.samples}
-        found.update(write(folder, options.samples))
+        found: dict[str, Any] = {"samples": options.samples, "load": os.getloadavg()[0]}
+        if not (folder / "report.html").exists():
+            found.update(write(folder, options.samples))
         with open_browser(chromium, Path(scratch) / "profile") as page:
             found.update(measure(page, folder / "report.html"))
             if options.screenshots:
@@ -193,9 +198,18 @@ def _open_ms(page: Page, path: Path) -> float:
     return now
 
 
-def _trace(page: Page, act: Callable[[int], None]) -> list[tuple[float, float]]:
-    """For each input, as the browser's trace tells: the longest task of the main thread that it
-    caused, and the time from the input until the frame that followed was drawn."""
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What one input took, in ms: until the frame that shows it was drawn; and of the page's main
+    thread, the longest task by the clock, and all tasks together in its CPU time."""
+
+    frame_ms: float
+    task_ms: float
+    cpu_ms: float
+
+
+def _trace(page: Page, act: Callable[[int], None]) -> list[Input]:
+    """Act N_INPUTS times, and read what the browser's trace tells of each."""
     page.send("Tracing.start", transferMode="ReportEvents", categories=",".join(CATEGORIES))
     for place in range(N_INPUTS):
         page.evaluate(f"performance.mark('input {place}'); 1")
@@ -208,27 +222,30 @@ def _trace(page: Page, act: Callable[[int], None]) -> list[tuple[float, float]]:
         for event in events
         if event.get("cat") == "blink.user_timing" and event["name"].startswith(("input", "drawn"))
     }
-    busy = [event for event in events if event["name"] == "RunTask" and event.get("ph") == "X"]
-    main = next(e["tid"] for e in events if e.get("cat") == "blink.user_timing")
-    spans = [(marks[f"input {i}"], marks[f"drawn {i}"]) for i in range(N_INPUTS)]
-    return [(_longest(busy, main, span), span[1] - span[0]) for span in spans]
-
-
-def _longest(tasks: list[dict[str, Any]], thread: int, span: tuple[float, float]) -> float:
-    inside = [
-        task["dur"] / 1000
-        for task in tasks
-        if task["tid"] == thread and span[0] <= task["ts"] / 1000 <= span[1]
+    main = next(
+        (event["pid"], event["tid"]) for event in events if event.get("cat") == "blink.user_timing"
+    )
+    tasks = [
+        event
+        for event in events
+        if event["name"] == "RunTask" and (event["pid"], event["tid"]) == main
     ]
-    return max(inside, default=0.0)
+    return [_input(tasks, marks[f"input {i}"], marks[f"drawn {i}"]) for i in range(N_INPUTS)]
 
 
-def _summary(found: list[tuple[float, float]]) -> dict[str, float]:
-    tasks, frames = zip(*found, strict=True)
+def _input(tasks: list[dict[str, Any]], start: float, end: float) -> Input:
+    inside = [task for task in tasks if start <= task["ts"] / 1000 <= end]
+    longest = max((task["dur"] for task in inside), default=0)
+    return Input(end - start, longest / 1000, sum(task.get("tdur", 0) for task in inside) / 1000)
+
+
+def _summary(found: list[Input]) -> dict[str, float]:
     return {
-        "frame_median": round(median(frames), 1),
-        "frame_worst": round(max(frames), 1),
-        "task_worst": round(max(tasks), 1),
+        "frame_median": round(median(one.frame_ms for one in found), 1),
+        "frame_worst": round(max(one.frame_ms for one in found), 1),
+        "task_worst": round(max(one.task_ms for one in found), 1),
+        "cpu_median": round(median(one.cpu_ms for one in found), 1),
+        "cpu_worst": round(max(one.cpu_ms for one in found), 1),
     }
 
 

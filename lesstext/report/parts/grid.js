@@ -3,7 +3,7 @@
 
 const GAP_PX = 12;
 const INFO_PX = 142;
-const ROWS_BEYOND = 2;
+const ROWS_BEYOND = 1;
 const grid = byId("grid");
 const rows = new Map(); // number of the row: its element
 const sheetUrls = new Map();
@@ -48,6 +48,11 @@ function showTile(frame, index) {
   frame.style.backgroundPosition = `${part(left, sheet[0], width)}% ${part(top, sheet[1], height)}%`;
 }
 
+// Many polygons as one path: a card stays cheap however many regions it has.
+function outlines(regions) {
+  return regions.map((region) => `M${region.join(" ")}Z`).join("");
+}
+
 function picture(index, moreRegions = []) {
   const [width, height] = samples.tile[index];
   if (!width) return html("div", "picture", html("div", "absent", `no picture: ${samples.missing[index] ?? ""}`));
@@ -60,8 +65,7 @@ function picture(index, moreRegions = []) {
   if (samples.width[index] && own.length + moreRegions.length) {
     const box = { viewBox: `0 0 ${samples.width[index]} ${samples.height[index]}`, preserveAspectRatio: "none" };
     const overlay = svg("svg", { ...box, "aria-hidden": "true" });
-    for (const region of own) overlay.append(svg("polygon", { points: region.join(" ") }));
-    for (const region of moreRegions) overlay.append(svg("polygon", { points: region.join(" "), class: "other" }));
+    overlay.append(svg("path", { d: outlines(own) }), svg("path", { d: outlines(moreRegions), class: "other" }));
     frame.append(overlay);
   }
   return html("div", "picture", frame);
