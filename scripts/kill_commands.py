@@ -45,7 +45,7 @@ def make_inputs(place: Path, rng: random.Random) -> None:
     (place / "classes.csv").write_text(f"wnid,name\n{_WNIDS[0]},tench\n{_WNIDS[1]},goldfish\n")
     common = 'model = "tiny-vit"\nsteps = 6\nbatch_size = 8\nsave_every = 2\nworkers = 1\n'
     (place / "arms.toml").write_text(
-        f'seeds = [0]\n[common]\n{common}threads = 1\ndevice = "cpu"\ntensorboard = false\n'
+        f'seeds = [0]\n[common]\n{common}threads = 1\ndevice = "cpu"\ntracker = "none"\n'
         f'[common.evaluation]\nretrieval = "{place}/in/00000.tar"\nlimit = 8\n'
         f'[arms.all]\nsources = [{{ data = "{place}/in" }}]\n'
         f'[arms.half]\nsources = [{{ data = "{place}/in/{{00000..00002}}.tar" }}]\n'
@@ -166,7 +166,7 @@ def _training(place: Path, out: Path) -> list[str]:
     return [
         "train", "--data", f"{place}/in", "--model", "tiny-vit", "--steps", "9",
         "--batch-size", "8", "--save-every", "3", "--threads", "1", "--device", "cpu",
-        "--no-tensorboard", "--out", f"{out}",
+        "--tracker", "none", "--out", f"{out}",
     ]  # fmt: skip
 
 

@@ -13,13 +13,18 @@ from tests.fuzz.targets import TARGETS
 
 
 def test_a_short_campaign_finds_nothing() -> None:
-    summary = run_campaign(list(mixed_jobs(list(TARGETS), 90)), seed=1, n_workers=2)
+    summary = run_campaign(list(mixed_jobs(list(TARGETS), 160)), seed=1, n_workers=2)
     assert summary.findings == []
-    assert summary.n_cases == 90 and summary.n_violations == 0
+    assert summary.n_cases == 160 and summary.n_violations == 0
     words = {name: set(target.words) for name, target in summary.targets.items()}
     assert words["images"] >= {"decoded", "decode_error"}
     assert words["specs"] >= {"expanded", "refused"}
     assert words["tars"] >= {"whole", "damaged"}
+    assert words["tables"] >= {"scored", "selected", "refused: TableError"}
+    assert words["selections"] >= {"exported", "refused: TableError"}
+    assert words["settings"] >= {"exported", "scored"}
+    assert words["where"] >= {"selected", "refused: UsageError"}
+    assert words["toml"] >= {"refused: ConfigError"}
 
 
 def test_a_campaign_finds_what_must_never_happen() -> None:
