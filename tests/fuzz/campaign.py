@@ -28,6 +28,7 @@ from tests.fuzz.case import Outcome, Target, run_case
 REGISTRY = "tests.fuzz.targets"
 TIME_LIMIT_S = 20.0
 _MEMORY_LIMIT_BYTES = 6 << 30
+_PART = 480  # cases after which the summary is written
 _MAX_LISTED = 50
 _MAX_TEXT = 2_000
 
@@ -81,6 +82,30 @@ class Summary:
             if len(self.findings) < _MAX_LISTED:
                 text = outcome.violation[-_MAX_TEXT:]
                 self.findings.append(Finding(f"{name}:{number}", outcome.word, text))
+
+    def join(self, other: Summary) -> None:
+        """Add what another part of the campaign came to."""
+        for name, theirs in other.targets.items():
+            mine = self.targets.setdefault(name, TargetSummary())
+            mine.cases += theirs.cases
+            mine.words.update(theirs.words)
+            mine.n_violations += theirs.n_violations
+            mine.slowest_s = max(mine.slowest_s, theirs.slowest_s)
+        self.findings = [*self.findings, *other.findings][:_MAX_LISTED]
+        self.seconds += other.seconds
+
+    @classmethod
+    def read(cls, path: Path | None, seed: int, names: Sequence[str]) -> Summary:
+        """An unfinished campaign of that seed over those targets, where `path` holds one."""
+        found = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        if found.get("seed") != seed or sorted(found["targets"]) != sorted(names):
+            return cls(seed, {})
+        targets = {
+            name: TargetSummary(**{**fields, "words": Counter(fields["words"])})
+            for name, fields in found["targets"].items()
+        }
+        findings = [Finding(**finding) for finding in found["findings"]]
+        return cls(seed, targets, findings, found["seconds"])
 
     def as_json(self) -> str:
         fields = {
@@ -216,22 +241,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help="TARGET:NUMBER, one case alone")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, help="of a case, in s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, help="the summary, as JSON")
+    parser.add_argument("--out", type=Path, help="the summary, as JSON; an unfinished one goes on")
     options = parser.parse_args(arguments)
     if options.only:
         name, _, number = options.only.partition(":")
-        jobs = [(name, int(number))]
+        summary, jobs = Summary(options.seed, {}), [(name, int(number))]
     else:
-        jobs = list(mixed_jobs(options.targets.split(","), options.cases))
-    summary = run_campaign(
-        jobs,
-        options.seed,
-        n_workers=min(options.workers, len(jobs)),
-        time_limit_s=options.time_limit,
-    )
+        names = options.targets.split(",")
+        summary = Summary.read(options.out, options.seed, names)
+        jobs = list(mixed_jobs(names, options.cases))[summary.n_cases :]
+    while jobs:
+        part, jobs = jobs[:_PART], jobs[_PART:]
+        n_workers = min(options.workers, len(part))
+        found = run_campaign(
+            part, options.seed, n_workers=n_workers, time_limit_s=options.time_limit
+        )
+        summary.join(found)
+        if options.out is not None:
+            options.out.write_text(summary.as_json(), encoding="utf-8")
     print(summary.as_json(), end="")
-    if options.out is not None:
-        options.out.write_text(summary.as_json(), encoding="utf-8")
     return 1 if summary.n_violations else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,3 +59,20 @@ def test_a_case_is_known_by_its_seed_and_number(
     told = json.loads((tmp_path / "fuzz.json").read_text())
     assert told == json.loads(capsys.readouterr().out)
     assert (told["cases"], told["violations"], told["seed"]) == (1, 0, 1)
+
+
+def test_a_campaign_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def campaign(n_cases: int, out: Path) -> dict[str, Any]:
+        options = ["--targets", "specs,toml", "--seed", "5", "--workers", "1"]
+        assert main([*options, "--cases", str(n_cases), "--out", str(out)]) == 0
+        told: dict[str, Any] = json.loads(out.read_text())
+        for target in told["targets"].values():
+            del target["slowest_s"]
+        return {name: value for name, value in told.items() if name != "seconds"}
+
+    monkeypatch.setattr("tests.fuzz.campaign._PART", 8)
+    campaign(8, tmp_path / "parts.json")
+    parts = campaign(20, tmp_path / "parts.json")
+    assert parts == campaign(20, tmp_path / "whole.json") and parts["cases"] == 20
