@@ -80,7 +80,7 @@ class TextAreaPanel(Panel):
         if row.get("text_area_ratio") is None:
             return None
         regions = drawable(row.get("regions")) or []
-        return {"ratio": row["text_area_ratio"], "n": row["n_regions"], "regions": regions}
+        return {"ratio": row["text_area_ratio"], "n": row.get("n_regions") or 0, "regions": regions}
 
 
 class WordsPanel(Panel):
@@ -155,9 +155,16 @@ def drawable(regions: Sequence[Sequence[float]] | None) -> list[list[int]] | Non
     """
     if regions is None:
         return None
-    sound = [region for region in regions if all(map(math.isfinite, region)) and len(region) > 5]
+    sound = [region for region in regions if _is_polygon(region)]
     largest = sorted(sound, key=_extent, reverse=True)[:MAX_DRAWN_REGIONS]
     return [[round(value) for value in region] for region in largest]
+
+
+def _is_polygon(region: Any) -> bool:
+    """Whether it is a flat list of at least three corners, as tables of strangers may not hold."""
+    if not isinstance(region, (list, tuple)) or len(region) < 6:
+        return False
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in region)
 
 
 def _extent(region: Sequence[float]) -> float:

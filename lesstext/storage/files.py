@@ -73,9 +73,9 @@ def write_text(
     durable: bool = True,
     unguarded: bool = False,
 ) -> None:
-    """Write `text` as UTF-8, as `atomic_path` does."""
+    """Write `text` as UTF-8, as `atomic_path` does; half a surrogate pair is spelled out."""
     with atomic_path(target, kind, durable=durable, unguarded=unguarded) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def remove_leftovers(folder: Location) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from lesstext.storage import swap as swapping
 from lesstext.storage.swap import finish_swap
 from lesstext.tables.selection import read_selection
 from tests.lesstext.builders import read_tar
+from tests.lesstext.engines.test_faults import command, contents, kill_after, many_shards
 
 
 def run(shards: Path, *arguments: object) -> tuple[int, str]:
@@ -114,3 +118,28 @@ def test_the_slice_that_ends_last_writes_what_is_kept(shards: Path) -> None:
     assert not (out / "selection.parquet").exists()
     code, said = run(shards, "--slice", "1/2", "--max-text-area", 0.02)
     assert code == 0 and n_exported(out) == 6
+
+
+def test_kill_9_of_a_whole_filter_then_again_is_the_same(tmp_path: Path) -> None:
+    """Killed while another rule replaces the first one's outputs: one or the other, then all."""
+    shards = many_shards(tmp_path / "in", n_shards=3, n_samples=40)
+
+    def filtering(name: str, rule: list[object]) -> list[str]:
+        fake = ["--detector", "fake", "--workers", 1]
+        return command("filter", shards, "--out", tmp_path / name, *fake, *rule)
+
+    first: list[object] = ["--max-text-area", 0.1]
+    second: list[object] = ["--keep-fraction", 0.5, "--control", "random"]
+    begun = time.monotonic()
+    subprocess.run(filtering("calm", second), check=True, capture_output=True)
+    took_s = time.monotonic() - begun
+    rng, kills = random.Random(3), 0
+    for rule in (first, second):
+        for _ in range(2):
+            kills += kill_after(rng.uniform(0.2, 1.0) * took_s, filtering("killed", rule))
+        subprocess.run(filtering("killed", rule), check=True, capture_output=True)
+    assert kills > 0, "nothing was killed: the test ran too fast to mean anything"
+    calm, killed = contents(tmp_path / "calm"), contents(tmp_path / "killed")
+    for page in (calm, killed):
+        del page["report.html"]
+    assert killed == calm

@@ -141,3 +141,8 @@ def test_tags_name_their_process_and_other_texts_name_none() -> None:
     assert owner_from_tag(name_tag()) == Owner(this_host(), os.getpid())
     for text in ("", "host", "host-", "-3", "host-x", "a-b-3"):
         assert owner_from_tag(text) is None
+
+
+def test_text_of_another_encoding_is_spelled_out(tmp_path: Path) -> None:
+    write_text(tmp_path / "x", "a\ud800b")
+    assert (tmp_path / "x").read_text() == "a\\ud800b"

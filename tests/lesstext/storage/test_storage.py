@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lesstext.cli.app import app
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.whole_run import RunConfig, execute, plan
 from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
@@ -140,6 +142,33 @@ def test_score_select_export_report_on_s3_equal_the_local_run(
     ))  # fmt: skip
     assert local.fingerprints == remote.fingerprints
     assert local.keys_by_shard() == remote.keys_by_shard()
+
+
+def test_filter_on_s3_replaces_what_another_rule_kept_as_it_does_locally(
+    remote_shards: str, folder: str, shards: Path, tmp_path: Path
+) -> None:
+    local, remote = tmp_path / "o", location(f"{folder}/o")
+    for rule, n_kept in (("--max-text-area 0.05", 3), ("--keep-fraction 0.2 --control random", 2)):
+        for given, out in ((f"{shards}/b", local), (f"{remote_shards}/b", remote)):
+            arguments = ["filter", given, "--out", str(out), "--detector", "fake", "--workers", "1"]
+            done = CliRunner().invoke(app, [*arguments, *rule.split()])
+            assert done.exit_code == 0, done.output
+            assert read_selection(out / "selection.parquet").counts.kept == n_kept
+        assert files(local / "shards", ".tar") == files(remote / "shards", ".tar")
+        assert files(local).keys() == files(remote).keys()
+
+
+def test_a_filter_on_s3_that_cannot_be_exported_leaves_no_selection_to_trust(
+    remote_shards: str, folder: str
+) -> None:
+    out = location(f"{folder}/o")
+    given = ["filter", f"{remote_shards}/b", "--out", str(out)]
+    given += ["--detector", "fake", "--workers", "1"]
+    assert CliRunner().invoke(app, [*given, "--max-text-area", "0.02"]).exit_code == 0
+    write_text(location(f"{remote_shards}/b/00000.tar"), "<html>" * 200, unguarded=True)
+    done = CliRunner().invoke(app, [*given, "--max-text-area", "0.06"])
+    assert done.exit_code == 1
+    assert not (out / "selection.parquet").exists(), "what it describes does not lie there"
 
 
 def test_tables_of_local_shards_are_the_same_bytes_on_s3(
