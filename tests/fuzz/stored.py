@@ -129,7 +129,8 @@ def _compare(folder: Path, start: str, suffix: str) -> None:
 
 def _export(case: Case, selection: Selection) -> str:
     """What is exported without an error is what the selection's rows say, and nothing else."""
-    summary = write_shards(case.inputs / "shards", Path(selection.path), case.out / "shards")
+    assert isinstance(selection.path, Path)
+    summary = write_shards(case.inputs / "shards", selection.path, case.out / "shards")
     if summary.failed:
         return "failed shards"
     kept = pq.read_table(selection.path).to_pylist()
