@@ -45,15 +45,15 @@ def main() -> None:
     arguments = _arguments()
     log: Path = arguments.log
     counts: dict[str, int] = {}
-    plans = [_plan(name, arguments, counts) for name in arguments.area or AREAS]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         tree = copy_tree(Path(folder) / "tree")
         enter(tree, Path(folder))
         warm_up()
+        plans = [_plan(name, arguments, counts) for name in arguments.area or AREAS]
+        keys = {_key(mutant) for plan in plans for mutant in plan.mutants}
         for plan in plans:
             _run(plan, log, arguments.budget_s)
-    keys = {_key(mutant) for plan in plans for mutant in plan.mutants}
     found = [outcome for key, outcome in read_log(log).items() if key in keys]
     _write(summary(found, counts), arguments)
 
@@ -68,13 +68,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget-s", type=float, default=30.0, help="of tests for each fault")
     parser.add_argument("--log", type=Path, default=ROOT / ".mutation.jsonl", help="to go on from")
     parser.add_argument("--out", type=Path, default=_RESULT, help="JSON summary to write")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.log, arguments.out = arguments.log.resolve(), arguments.out.resolve()
+    return arguments
 
 
 def _plan(name: str, arguments: argparse.Namespace, counts: dict[str, int]) -> Plan:
     area = AREAS[name]
     mutants: list[Mutant] = []
-    for module in area.module_paths():
+    for module in area.module_paths(Path.cwd()):
         if not arguments.module or module in arguments.module:
             found = mutants_of(module, _source(module))
             counts[module] = len(found)
@@ -84,12 +86,13 @@ def _plan(name: str, arguments: argparse.Namespace, counts: dict[str, int]) -> P
         mutants = [mutant for mutant in mutants if _key(mutant) in survived]
     elif arguments.sample:
         mutants = sample(mutants, arguments.sample, arguments.seed)
-    tests = digest("".join((ROOT / path).read_text("utf-8") for path in area.test_paths()))
+    tests = digest("".join(Path(path).read_text("utf-8") for path in area.test_paths(Path.cwd())))
     return Plan(name=name, area=area, mutants=mutants, tests_digest=tests)
 
 
 def _source(module: str) -> str:
-    return (ROOT / module).read_text(encoding="utf-8")
+    """The module as it is in the copy: the repository may change meanwhile."""
+    return Path(module).read_text(encoding="utf-8")
 
 
 def _key(mutant: Mutant) -> str | None:
@@ -103,7 +106,9 @@ def _run(plan: Plan, log: Path, budget_s: float) -> None:
     left = [mutant for mutant in plan.mutants if (key := _key(mutant)) and key not in known]
     if not left:
         return
-    baseline = measure_baseline(plan.area.test_paths(), plan.area.module_paths())
+    baseline = measure_baseline(
+        plan.area.test_paths(Path.cwd()), plan.area.module_paths(Path.cwd())
+    )
     print(
         f"{plan.name}: {len(left)} mutants, {len(baseline.seconds)} tests in "
         f"{sum(baseline.seconds.values()):.0f} s, failing without a fault: "

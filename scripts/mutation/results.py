@@ -11,6 +11,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+NO_FAULT = ("equivalent", "only performance", "only rounding")
+"""How the reason for a survivor begins whose module does the same as without the fault."""
 REASONS = Path(__file__).parent / "survivors.json"
 
 
@@ -81,11 +83,11 @@ def _area(
     for outcome in outcomes:
         modules[outcome.module].append(outcome)
     return {
-        **_share(outcomes),
+        **_share(outcomes, reasons),
         "modules": {
             module: {
                 "mutants": counts.get(module, 0),
-                **_share(found),
+                **_share(found, reasons),
                 "survivors": [_survivor(one, reasons) for one in found if not one.noticed_by],
             }
             for module, found in sorted(modules.items())
@@ -93,14 +95,22 @@ def _area(
     }
 
 
-def _share(outcomes: list[Outcome]) -> dict[str, Any]:
+def _share(outcomes: list[Outcome], reasons: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """The share caught of all that were tried, and of those that are faults."""
     tried, caught = len(outcomes), sum(bool(outcome.noticed_by) for outcome in outcomes)
+    none = sum(
+        reasons.get((one.module, one.change), "").startswith(NO_FAULT)
+        for one in outcomes
+        if not one.noticed_by
+    )
     low, high = wilson(caught, tried)
     return {
         "tried": tried,
         "caught": caught,
         "share": round(caught / tried, 3),
         "interval_95": [round(low, 3), round(high, 3)],
+        "no_fault": none,
+        "share_of_faults": round(caught / (tried - none), 3) if tried > none else None,
     }
 
 

@@ -172,6 +172,26 @@ def test_translation_does_not_matter(polygons: list[Points], dx: int, dy: int) -
     assert union_area(moved) == pytest.approx(union_area(polygons), abs=1e-6)
 
 
+@settings(max_examples=80, deadline=None)
+@given(many_quads, st.integers(1, 359))
+def test_turning_does_not_matter(polygons: list[Points], degrees: int) -> None:
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    turned = [polygon @ turn for polygon in polygons]
+    assert union_area(turned) == pytest.approx(union_area(polygons), rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("degrees", range(0, 72, 5))
+def test_a_pentagram_covers_its_five_tips(degrees: int) -> None:
+    """All its turns go one way, twice round; by the even-odd rule its middle is not covered."""
+    angles = np.radians(degrees + 144 * np.arange(5))
+    star = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    inner = math.cos(math.radians(72)) / math.cos(math.radians(36))
+    tips = 5 * inner * math.sin(math.radians(36)) - 2.5 * inner**2 * math.sin(math.radians(72))
+    assert polygon_area(star) == pytest.approx(tips)
+    assert polygon_area(star[::-1]) == pytest.approx(tips)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=8))
 def test_upright_boxes_agree_with_counting_pixels(corners: list[tuple[int, ...]]) -> None:

@@ -120,9 +120,22 @@ def test_the_summary_counts_and_names_survivors() -> None:
     )  # fmt: skip
     found = summary([caught, survivor], {"m.py": 9})["a"]
     assert (found["tried"], found["caught"], found["share"]) == (2, 1, 0.5)
+    assert (found["no_fault"], found["share_of_faults"]) == (0, 0.5)
     assert found["modules"]["m.py"]["mutants"] == 9
     (told,) = found["modules"]["m.py"]["survivors"]
     assert told["line"] == 2 and told["change"] == "x ⇒ y" and told["reason"]
+
+
+def test_survivors_that_are_no_faults_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = {("m.py", "x ⇒ y"): "equivalent: both are 1"}
+    monkeypatch.setattr("mutation.results.read_reasons", lambda: reasons)
+    outcomes = [
+        Outcome(area="a", module="m.py", line=2, operator="SwapTwin", change=change,
+                noticed_by=test, key=change, tests="")
+        for change, test in (("x ⇒ y", None), ("y ⇒ z", "t"), ("u ⇒ v", "t"), ("v ⇒ w", None))
+    ]  # fmt: skip
+    found = summary(outcomes, {})["a"]
+    assert (found["share"], found["no_fault"], found["share_of_faults"]) == (0.5, 1, 0.667)
 
 
 def test_the_interval_is_wilsons() -> None:

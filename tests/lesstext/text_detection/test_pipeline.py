@@ -72,9 +72,13 @@ def test_helpers_and_batches_do_not_change_a_byte(
     assert len(tables) == 1
 
 
-def test_batches_are_full_but_for_the_last_of_each_shape(shard: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [8, 16, 64])
+def test_batches_are_full_but_for_the_last_of_each_shape(
+    shard: Path, tmp_path: Path, ahead: int
+) -> None:
+    """However few samples are opened ahead, as long as they are a few batches of each shape."""
     detector = StagedFake()
-    rows(shard, tmp_path, detector, InlineHelpers(batch_size=64))
+    rows(shard, tmp_path, detector, InlineHelpers(batch_size=ahead))
     assert sum(detector.batches) == 135
     assert sum(n < detector.batch_size for n in detector.batches) <= 3
 
