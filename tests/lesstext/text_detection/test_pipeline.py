@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from multiprocessing import shared_memory
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_batches_are_full_but_for_the_last_of_each_shape(
     rows(shard, tmp_path, detector, InlineHelpers(batch_size=ahead))
     assert sum(detector.batches) == 135
     assert sum(n < detector.batch_size for n in detector.batches) <= 3
+
+
+def test_a_shards_seconds_are_told_by_stage(shard: Path, tmp_path: Path) -> None:
+    class Slow(StagedFake):
+        def submit(self, canvases: Any) -> Any:
+            time.sleep(0.002)
+            return super().submit(canvases)
+
+    options, detector = TextArea(), Slow()
+    task = Task(source=ShardSource("x", str(shard)), out=tmp_path, annotator=options)
+    report = annotate_shard(task, TextAreaWorker(options, detector, None))
+    assert {"index", "decode", "detect", "measure", "total"} <= report.seconds.keys()
+    assert all(seconds > 0 for seconds in report.seconds.values())
+    assert report.seconds["detect"] >= 0.002 * len(detector.batches)
+    assert sum(report.seconds.values()) <= 2 * report.seconds["total"] + 0.01
 
 
 @pytest.mark.parametrize("with_processes", [False, True])

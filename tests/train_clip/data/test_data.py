@@ -12,7 +12,7 @@ import pytest
 from lesstext.errors import ShardError, UsageError
 from lesstext.shards.specs import ShardSource
 from tests.train_clip.conftest import jpeg, make_config, sample, write_shards, write_tar
-from train_clip.data.index import IMAGE, JSON, TEXT, open_shard
+from train_clip.data.index import IMAGE, JSON, TEXT, default_cache, open_shard
 from train_clip.data.source_plan import write_plan
 from train_clip.data.sources import prepare_data
 from train_clip.errors import DataError
@@ -62,6 +62,30 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     (stored,) = (cache / "index").iterdir()
     stored.write_bytes(b"not an archive")
     assert open_shard(source, cache).keys == ["one"]
+
+
+def test_an_index_of_another_version_is_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tar(tmp_path / "in" / "a.tar", sample("one", 1))
+    source, cache = ShardSource("a", str(path)), tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr("train_clip.data.index.INDEX_VERSION", -1)
+        open_shard(source, cache)
+    (stored,) = (cache / "index").iterdir()
+    before = stored.read_bytes()
+    assert open_shard(source, cache).keys == ["one"]
+    assert stored.read_bytes() != before
+
+
+def test_the_cache_lies_where_the_users_caches_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg/lesstext/train_clip"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_cache() == tmp_path / "home/.cache/lesstext/train_clip"
 
 
 def test_input_folders_are_left_as_they_were(shards: Path, tmp_path: Path) -> None:
