@@ -39,7 +39,7 @@ def _excluded(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.ClassDef):
         yield from (one for one in node.decorator_list if _names(one) == "dataclass")
         if any(_names(base) == "Protocol" for base in node.bases):
-            yield from node.body
+            yield node
     elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         yield from node.exc.args
     elif isinstance(node, ast.If | ast.Assign) and _is_for_types(node):

@@ -86,11 +86,34 @@ def test_duplicate_keys_are_marked(tmp_path: Path) -> None:
     assert index_shard(path).problems == ["duplicate keys: 2 (for example key c)"]
 
 
+@pytest.mark.parametrize("n_suffixes", [1, 2, 7, 8, 9, 30, 100])
+def test_a_suffix_that_comes_twice_begins_a_duplicate(tmp_path: Path, n_suffixes: int) -> None:
+    members = [(f"a.s{number}", b"x") for number in range(n_suffixes)]
+    whole = write_tar(tmp_path / "x.tar", members)
+    assert [len(entry.members) for entry in index_shard(whole).samples] == [n_suffixes]
+    for again in {0, n_suffixes - 1}:
+        write_tar(whole, [*members, members[again], ("a.other", b"x")])
+        index = index_shard(whole)
+        assert [(len(e.members), e.duplicate) for e in index.samples] == [
+            (n_suffixes, False), (2, True),
+        ]  # fmt: skip
+        assert index.problems == ["duplicate keys: 1 (for example key a)"]
+
+
+def test_a_cut_file_that_belongs_to_no_sample_cuts_none(tmp_path: Path) -> None:
+    data = tar_bytes([("a.jpg", b"x"), ("a.txt", b"x"), ("README", b"r" * 3000)])
+    path = tmp_path / "x.tar"
+    path.write_bytes(data[: 4 * 512 + 512 + 1000])
+    index = index_shard(path)
+    assert [(entry.key, entry.cut) for entry in index.samples] == [("a", False)]
+    assert index.problems == ["truncated inside member README"]
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"<!doctype html><html>404</html>" * 100, "not a tar archive"),
+        (b"<!doctype html><html>404</html>" * 100, r"not a tar archive \(starts with b'<!doctype"),
         (b"\x1f\x8b\x08" + bytes(600), "gzip"),
     ],
     ids=["0 bytes", "html", "gzip"],

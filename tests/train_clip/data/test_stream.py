@@ -156,6 +156,15 @@ def test_weights_are_met_exactly_in_every_block() -> None:
     assert Counter(sources[MIX_BLOCK:].tolist()) == {0: 7500, 1: 2500}
 
 
+def test_sources_are_mixed_within_a_block_and_anew_in_each() -> None:
+    mixed = Stream(
+        [np.array([50]), np.array([50])], [1, 1], batch_size=100, seed=0, window_shards=1
+    )
+    steps = [mixed.step(s).sources for s in range(2 * MIX_BLOCK // 100)]
+    assert all(25 <= step.sum() <= 75 for step in steps)
+    assert len({tuple(step.tolist()) for step in steps}) == len(steps)
+
+
 def test_a_small_source_comes_round_evenly() -> None:
     mixed = Stream(
         [np.array([10]), np.array([1000])], [1, 1], batch_size=100, seed=0, window_shards=1
