@@ -64,10 +64,9 @@ class OewnSource:
         self.version = f"blake2:{digest.hexdigest()}"
         synsets: dict[str, Fields] = {}
         entries: dict[str, list[str]] = {}
-        with worker_pool(min(n_workers, max(len(files), 1))) as pool:
-            for nouns, senses in pool.map(_parse, files):
-                synsets |= nouns
-                entries |= senses
+        for nouns, senses in _parsed(files, n_workers):
+            synsets |= nouns
+            entries |= senses
         if not synsets or not entries:
             raise UsageError(
                 f"{self.path} is no source of Open English WordNet: it must hold "
@@ -91,6 +90,16 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     assert file is not None
     return file.read()
+
+
+def _parsed(
+    files: Sequence[tuple[str, bytes]], n_workers: int
+) -> Iterator[tuple[dict[str, Fields], dict[str, list[str]]]]:
+    if n_workers == 1 or not files:
+        yield from map(_parse, files)
+        return
+    with worker_pool(min(n_workers, len(files))) as pool:
+        yield from pool.map(_parse, files)
 
 
 def _parse(file: tuple[str, bytes]) -> tuple[dict[str, Fields], dict[str, list[str]]]:

@@ -63,6 +63,8 @@ _ROWS_AT_ONCE = 4096
 
 OnProgress = Callable[[int], None]
 Numbers = NDArray[np.int64]
+_Parsed = tuple[Path | None, Counter[str]]
+"""The file of a block's items, and its counts."""
 
 
 @dataclass(kw_only=True)
@@ -106,28 +108,33 @@ class WikidataSource:
                     yield entity
 
     def _parse(self, scratch: Path) -> list[Path]:
-        """Parse all lines into parquet files, some blocks ahead of the workers at most."""
+        """Parse all lines into parquet files; some blocks wait for workers at most."""
         parts: list[Path] = []
-        waiting: deque[Future[tuple[Path | None, Counter[str]]]] = deque()
-        n_workers = self.n_workers or os.cpu_count() or 1
-
-        def take() -> None:
-            part, counted = waiting.popleft().result()
+        for part, counted in self._parsed(scratch):
             self.counts.update(counted)
             if part is not None:
                 parts.append(part)
             if self.on_progress is not None:
                 self.on_progress(self.counts["lines"])
-
-        with worker_pool(n_workers) as pool:
-            for number, lines in enumerate(blocks(self.place)):
-                path = scratch / f"part-{number:06d}.parquet"
-                waiting.append(pool.submit(_parse_block, lines, tuple(self.languages), path))
-                if len(waiting) > 2 * n_workers:
-                    take()
-            while waiting:
-                take()
         return parts
+
+    def _parsed(self, scratch: Path) -> Iterator[_Parsed]:
+        n_workers = self.n_workers or os.cpu_count() or 1
+        work = (
+            (lines, tuple(self.languages), scratch / f"part-{number:06d}.parquet")
+            for number, lines in enumerate(blocks(self.place))
+        )
+        if n_workers == 1:
+            yield from (_parse_block(*one) for one in work)
+            return
+        waiting: deque[Future[_Parsed]] = deque()
+        with worker_pool(n_workers) as pool:
+            for one in work:
+                waiting.append(pool.submit(_parse_block, *one))
+                if len(waiting) > 2 * n_workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def _entity(self, row: dict[str, Any], seen: Numbers) -> Entity | None:
         if not row["name"]:
@@ -171,9 +178,7 @@ def _schema() -> pa.Schema:
     )
 
 
-def _parse_block(
-    lines: list[bytes], languages: Sequence[str], path: Path
-) -> tuple[Path | None, Counter[str]]:
+def _parse_block(lines: list[bytes], languages: Sequence[str], path: Path) -> _Parsed:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
