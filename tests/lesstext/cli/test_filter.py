@@ -64,6 +64,20 @@ def test_another_rule_uses_the_scores_and_replaces_all_else(shards: Path) -> Non
         }  # fmt: skip
 
 
+def test_the_pictures_beside_the_report_are_replaced_with_it(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shards.parent / "o"
+    for limit, is_beside in ((1, True), (1, True), (1000, False)):
+        monkeypatch.setattr("lesstext.report.sheets.MAX_EMBEDDED", limit)
+        assert run(shards, "--max-text-area", 0.02 if is_beside else 0.06)[0] == 0
+        sheets = sorted((out / "report_files").rglob("*.jpg"))
+        assert bool(sheets) is is_beside
+        assert {sheet.parent.name in (out / "report.html").read_text() for sheet in sheets} <= {
+            True
+        }
+
+
 def test_a_shard_that_cannot_be_exported_leaves_everything_as_it_was(shards: Path) -> None:
     out = shards.parent / "o"
     run(shards, "--max-text-area", 0.02)

@@ -25,9 +25,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=["embedded", "beside"])
+BOTH = pytest.mark.parametrize("report", ["embedded", "beside"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with its pictures inside, and one with its pictures beside it."""
+    """A page with its pictures inside; for tests of BOTH, also one with its pictures beside it."""
     folder = tmp_path_factory.mktemp("report")
     long = _HOSTILE + " שלום 😀 " + "long " * 2000
     hostile = Sample(key="hostile'\"<b>", ratio=_JUST_ABOVE, caption=long)
@@ -38,7 +41,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     words_table(folder, shard, samples, words)
     out = folder / "a page #1.html"
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "beside":
+        if getattr(request, "param", None) == "beside":
             patch.setattr("lesstext.report.sheets.MAX_EMBEDDED", 20)
         tables = [TableSource(folder / "words"), TableSource(folder / "scores")]
         write_report(tables, [shard], out, max_text_area=0.02, title="Test <report>")
@@ -125,6 +128,7 @@ def _colours(page: Page) -> list[Any]:
     return found
 
 
+@BOTH
 def test_renders_charts_and_pictures(page: Page) -> None:
     assert page.evaluate("document.title") == "Test <report>"
     assert page.evaluate("document.querySelectorAll('#charts rect').length") > 20
@@ -133,6 +137,7 @@ def test_renders_charts_and_pictures(page: Page) -> None:
     assert set(widths) == {4 * 320}
 
 
+@BOTH
 def test_a_tile_shows_its_own_picture_with_its_regions_on_it(page: Page) -> None:
     """The picture on the screen has the colour that was drawn, and its overlay its shape."""
     page.click("#groups button[data-group=most]")
@@ -366,6 +371,7 @@ def test_marks_are_kept_and_downloaded(page: Page, report: Path, tmp_path: Path)
     assert page.evaluate("byId('download').disabled") is True
 
 
+@BOTH
 def test_hostile_texts_stay_texts(page: Page) -> None:
     page.click("#grid .card .picture")
     page.press("Escape")
@@ -407,6 +413,7 @@ def test_every_control_has_a_name(page: Page) -> None:
     page.send("Accessibility.disable")
 
 
+@BOTH
 def test_nothing_is_fetched_but_the_pictures_beside_the_page(page: Page, report: Path) -> None:
     for threshold in (0.0, 0.01, 0.5, 1.0):
         _move_to(page, threshold)
