@@ -129,13 +129,16 @@ class AltTexts:
         return others[:N_NEAR]
 
 
-def write_shards(out: Path, photos: Photos, texts: AltTexts, limit: int | None = None) -> None:
-    """Write `out/shards/00000.tar`, … and `out/truth.parquet` (shard, key, entity_id, kind)."""
+def write_shards(out: Path, photos: Photos, texts: AltTexts, *, every: int = 1) -> None:
+    """Write `out/shards/00000.tar`, … and `out/truth.parquet` (shard, key, entity_id, kind).
+
+    Every so-many-th photo is taken.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     truth: list[dict[str, Any]] = []
-    numbered = islice(enumerate(photos.read()), limit)
+    numbered = islice(enumerate(photos.read()), None, None, every)
     for shard, lot in _lots(numbered):
         name = f"{shard:05}"
         with (
