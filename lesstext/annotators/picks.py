@@ -67,9 +67,7 @@ class Picks(Annotator):
         Flag("Text of an entity, as '{name}, {description}'; repeat to average.",
              ("template",)),
     ] = DEFAULT_TEMPLATES  # fmt: skip
-    texts: Annotated[
-        str | None, Flag("Folder that keeps embedded texts. [~/.cache/lesstext/texts]")
-    ] = None
+    texts: Annotated[str | None, Flag("Folder that keeps embedded texts. [in the cache]")] = None
     fill: Annotated[
         Fill | None,
         Flag("Hide text first; needs --input text_area=SCORES."),
@@ -95,6 +93,7 @@ class Picks(Annotator):
             ("similarity", pa.float32()),
             ("weight", pa.float32()),
             ("mention", pa.int32()),
+            ("text", pa.string()),
         ]
         return [
             ("n_mentions", pa.int32()),
@@ -157,11 +156,13 @@ class Picks(Annotator):
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """An entity that a sample may show; `mention` is where it is meant most, by its `weight`."""
+    """An entity that a sample may show; `mention` is where it is meant most, by its `weight`, and
+    `text` how it is called there."""
 
     entity_id: str
     weight: float
     mention: int
+    text: str
 
 
 _Waiting = tuple[Row, Sequence[_Candidate], Pixels | None]
@@ -252,6 +253,7 @@ class PicksWorker:
                 "similarity": similarity,
                 "weight": one.weight,
                 "mention": one.mention,
+                "text": one.text,
             }
             for similarity, one in both
         ]
@@ -273,7 +275,7 @@ def _candidates(row: Row) -> list[_Candidate]:
     best: dict[str, _Candidate] = {}
     for number, mention in enumerate(row["mentions"] or ()):
         for linked in mention["entities"] or ():
-            one = _Candidate(linked["entity_id"], linked["weight"], number)
+            one = _Candidate(linked["entity_id"], linked["weight"], number, mention["text"])
             known = best.get(one.entity_id)
             if known is None or one.weight > known.weight:
                 best[one.entity_id] = one

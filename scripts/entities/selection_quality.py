@@ -88,9 +88,7 @@ def write_base(path: Path, entities: Sequence[Entity]) -> None:
         )
         for one in entities
     }
-    write_kb(
-        rows.values(), path, format="table", source="alt-texts", version="1", counts=Counter()
-    )
+    write_kb(rows.values(), path, format="table", source="alt-texts", version="1", counts=Counter())
 
 
 def prepare(out: Path, photos: Photos, others: Sequence[Entity], seed: int, every: int) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lesstext.entities.index_cache import cache_folder
 from lesstext.entities.selectors.base import Selector, Vectors
 from lesstext.errors import LesstextError, UsageError
 from lesstext.storage.files import atomic_path
@@ -199,6 +199,5 @@ class TextEmbeddings:
 
 
 def default_folder() -> Path:
-    """Where vectors are kept when nobody says where: the user's folder of caches."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lesstext" / "texts"
+    """Where vectors are kept when nobody says where: in the cache, beside indexes of aliases."""
+    return cache_folder() / "texts"
