@@ -28,12 +28,13 @@ PICKLED_WEIGHTS = "open_clip_pytorch_model.bin"
 
 def export_folder(bundle: ModelBundle, weights: dict[str, Any], folder: Path) -> Path:
     """Write `open_clip_config.json` and safetensors: `create_model("local-dir:FOLDER")`."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     claim_folder(folder, "model")
     tensors = {name: _plain(value) for name, value in weights.items()}
     with atomic_path(folder / SAFE_WEIGHTS) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+        # Not save_file: it writes beside the file first, under a name that nobody clears away.
+        partial.write_bytes(save(tensors, metadata={"format": "pt"}))
     if hasattr(
         bundle.tokenizer, "save_pretrained"
     ):  # a Hugging Face tokenizer, not open_clip's own
