@@ -109,6 +109,16 @@ def test_detect_draws_and_prints(tmp_path: Path) -> None:
     assert done.returncode == 2 and "choose another" in done.stderr
 
 
+def test_detect_of_two_files_with_one_stem_keeps_both_or_neither(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.png").write_bytes(encoded(picture(100, 100, 0.5)))
+    given = [tmp_path / "a/p.png", tmp_path / "b/p.png"]
+    done = lesstext("detect", *given, "--detector", "fake", "--out", tmp_path / "o")
+    assert done.returncode == 2 and "would become one picture" in done.stderr
+    assert not list((tmp_path / "o").glob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
