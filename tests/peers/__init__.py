@@ -1,0 +1,1 @@
+"""What others read of ours, with the versions that they run with: see scripts/peers.sh."""
