@@ -11,6 +11,7 @@ from lesstext.engines import engine_for
 from lesstext.engines.task import ShardReport
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.export.plan import ExportConfig
+from lesstext.export.sidecar import parse_carry
 from lesstext.export.whole_run import ExportSummary, export
 from lesstext.policies import text_area
 from lesstext.storage.paths import Location, location
@@ -106,11 +107,15 @@ def export_shards(
     out: Location | str,
     *,
     samples_per_shard: int | None = None,
+    labels: Location | str | None = None,
+    carry: Sequence[str] = (),
     engine: str = "local",
     workers: int | None = None,
 ) -> ExportSummary:
     """Write the kept samples' files, byte for byte, in order; shards that fail are in the summary.
 
+    Beside each shard stands a parquet of its samples' metadata and what was measured; into it go
+    the columns of the selection `labels`, and those of tables: `carry` holds `FOLDER:col,col`.
     Raises UsageError, and TableError where shards have changed since they were annotated.
     """
     return export(
@@ -119,6 +124,8 @@ def export_shards(
             selection=location(selection),
             out=location(out),
             samples_per_shard=samples_per_shard,
+            labels=None if labels is None else location(labels),
+            carry=tuple(parse_carry(text) for text in carry),
             engine=engine,
             workers=workers,
         )

@@ -140,13 +140,22 @@ def _without_image(index: ShardIndex) -> list[str]:
 
 
 def _against_export(path: Path) -> list[str]:
-    """Whether a shard that was exported still holds the bytes that were written."""
-    try:
-        stats = json_object(path.with_name(f"{path.stem}_stats.json"))
-        recorded = stats["lesstext"]["tar"]["blake2b"]
-    except (KeyError, TypeError):
+    """Whether a shard that was exported, and its sidecar, still hold the bytes written then."""
+    ours = json_object(path.with_name(f"{path.stem}_stats.json")).get("lesstext")
+    if not isinstance(ours, dict):
         return []  # not one of ours
-    return [] if recorded == blake2b_of(path) else ["is not as it was exported: bytes differ"]
+    problems = []
+    for name, file in (("tar", path), ("sidecar", path.with_suffix(".parquet"))):
+        written = ours.get(name)
+        recorded = written.get("blake2b") if isinstance(written, dict) else None
+        if recorded is None:
+            continue
+        if not file.is_file():
+            problems.append(f"its {name} {file.name}, which was exported with it, is gone")
+        elif recorded != blake2b_of(file):
+            what = "" if name == "tar" else f"its {name} {file.name} "
+            problems.append(f"{what}is not as it was exported: bytes differ")
+    return problems
 
 
 class _Tables:

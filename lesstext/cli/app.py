@@ -65,14 +65,26 @@ def export(
     samples_per_shard: Annotated[
         int | None, typer.Option(help="Repack into shards of this many samples.")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels file: its columns go into the sidecars.")
+    ] = None,
+    carry: Annotated[
+        list[str] | None,
+        typer.Option(help="TABLES:column,column: columns of tables that go into the sidecars."),
+    ] = None,
     engine: Engine = "local",
     workers: Annotated[int | None, typer.Option(help="Processes. [cores]")] = None,
     replace: Replace = False,
     allow_pipe: AllowPipe = False,
 ) -> None:
-    """Write filtered shards: the kept samples' files, byte for byte, in order."""
+    """Write filtered shards: the kept samples' files, byte for byte, in order.
+
+    Beside each shard stands a parquet file: the rows of the parquet beside the input, if there is
+    one, and what was measured.
+    """
     from lesstext.cli import commands
     from lesstext.export.plan import ExportConfig
+    from lesstext.export.sidecar import parse_carry
     from lesstext.storage.paths import location
 
     config = ExportConfig(
@@ -80,6 +92,8 @@ def export(
         selection=location(selection),
         out=location(out),
         samples_per_shard=samples_per_shard,
+        labels=None if labels is None else location(labels),
+        carry=tuple(parse_carry(text) for text in carry or ()),
         engine=engine,
         workers=workers,
         replace=replace,

@@ -15,12 +15,17 @@ from lesstext.shards.specs import SHARD_SUFFIX, ShardSource
 from lesstext.storage.paths import Location
 
 if TYPE_CHECKING:
+    from lesstext.export.sidecar import Carry
     from lesstext.tables.selection import Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
-    """What `lesstext export` was asked for; written beside the shards."""
+    """What `lesstext export` was asked for; written beside the shards.
+
+    `labels` is another selection, of which the sidecars take the columns that this one lacks;
+    `carry` are columns of tables.
+    """
 
     shards: tuple[str, ...]
     selection: Location
@@ -29,6 +34,8 @@ class ExportConfig:
     engine: str = "local"
     workers: int | None = None
     replace: bool = False
+    labels: Location | None = None
+    carry: tuple[Carry, ...] = ()
     allow_pipe: bool = False
 
     def __post_init__(self) -> None:
@@ -66,6 +73,9 @@ class ExportTask:
     selection: Location
     selection_id: str
     out: Location
+    labels: Location | None = None
+    labels_id: str = ""
+    carry: tuple[Carry, ...] = ()
     run: str = ""
 
     @property
@@ -77,12 +87,19 @@ class ExportTask:
         return self.out / f"{self.name}{SHARD_SUFFIX}"
 
     @property
+    def sidecar(self) -> Location:
+        return self.out / f"{self.name}.parquet"
+
+    @property
     def stats(self) -> Location:
         return self.out / f"{self.name}_stats.json"
 
 
 def plan_tasks(
-    config: ExportConfig, selection: Selection, sources: Sequence[ShardSource]
+    config: ExportConfig,
+    selection: Selection,
+    sources: Sequence[ShardSource],
+    labels: Selection | None = None,
 ) -> Iterator[ExportTask]:
     """One task per input shard or, with `samples_per_shard`, per full output shard."""
     sources = known_as(sources, selection.fingerprints)
@@ -92,6 +109,8 @@ def plan_tasks(
             f"{config.selection} says nothing about {len(unknown)} of the shards, "
             f"the first: {unknown[0]}; score them and select again"
         )
+    if labels is not None:
+        _check_labels(selection, sources, labels)
     groups: Iterable[tuple[str, tuple[Part, ...]]]
     n_kept = selection.n_kept_by_shard()
     if config.samples_per_shard is None:
@@ -106,6 +125,9 @@ def plan_tasks(
             selection=config.selection,
             selection_id=selection.id,
             out=config.out,
+            labels=config.labels,
+            labels_id="" if labels is None else labels.id,
+            carry=config.carry,
             run=run,
         )
 
@@ -136,3 +158,15 @@ def _run_of(selection: Selection, source: ShardSource, start: int, stop: int) ->
 
 def _part(selection: Selection, source: ShardSource, start: int, stop: int) -> Part:
     return Part(source, selection.fingerprints[source.name], start, stop)
+
+
+def _check_labels(selection: Selection, sources: Sequence[ShardSource], labels: Selection) -> None:
+    """Raise unless the labels speak of these shards, as they were when they were scored."""
+    both = [source.name for source in sources if source.name in labels.fingerprints]
+    if not both:
+        raise UsageError(f"--labels {labels.path} says nothing about any of these shards")
+    for name in both:
+        if labels.fingerprints[name] != selection.fingerprints[name]:
+            raise UsageError(
+                f"--labels {labels.path} was made from another version of shard {name}"
+            )

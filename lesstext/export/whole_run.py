@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from lesstext.engines.devices import n_cores
 from lesstext.errors import LesstextError, TableError, UsageError
 from lesstext.export.one_shard import ExportReport, export_shard
 from lesstext.export.plan import ExportConfig, ExportTask, plan_tasks
+from lesstext.export.sidecar import SIDECAR_SUFFIX
 from lesstext.processes import worker_pool
 from lesstext.shards.names import known_as
 from lesstext.shards.specs import SHARD_SUFFIX, ShardSource, expand_specs, input_places
@@ -46,30 +47,58 @@ class ExportSummary:
         return [report for report in self.reports if report.error is not None]
 
     @property
+    def joined(self) -> dict[str, list[int]]:
+        """For each thing that sidecars join: kept samples that found a row, and that did not."""
+        total: dict[str, list[int]] = {}
+        for report in self.reports:
+            for name, counts in report.joined.items():
+                so_far = total.setdefault(name, [0, 0])
+                so_far[0], so_far[1] = so_far[0] + counts[0], so_far[1] + counts[1]
+        return total
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the inputs the sidecars could not use."""
+        return [note for report in self.reports for note in report.notes]
+
+    @property
     def n_done_before(self) -> int:
         return sum(report.was_done for report in self.reports)
 
 
-def export(config: ExportConfig, sources: Sequence[ShardSource] | None = None) -> ExportSummary:
-    """Write the filtered shards, their `_stats.json` files and `sizes.json`.
+def export(
+    config: ExportConfig,
+    sources: Sequence[ShardSource] | None = None,
+    on_report: Callable[[ExportReport, int], None] | None = None,
+) -> ExportSummary:
+    """Write the filtered shards, their sidecars and `_stats.json` files, and `sizes.json`.
 
-    `sources` are the input shards if they are expanded already.
+    `sources` are the input shards if they are expanded already. `on_report` hears of each output
+    shard as it is finished, and of how many there are.
     Raises UsageError and TableError before anything is written; a shard that fails later
     is a report with an error.
     """
     selection = read_selection(config.selection)
     if sources is None:
         sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
-    refuse_overlap(config.out, [*input_places(config.shards, sources), config.selection])
-    tasks = list(plan_tasks(config, selection, sources))
+    labels = None if config.labels is None else read_selection(config.labels)
+    read = [config.selection, *([] if config.labels is None else [config.labels])]
+    read += [carry.folder for carry in config.carry]
+    refuse_overlap(config.out, [*input_places(config.shards, sources), *read])
+    tasks = list(plan_tasks(config, selection, sources, labels))
     ensure_writable(config.out)
     claim_folder(config.out, "shards")
     clean_up(config.out)
     _claim_output(config, selection)
+    reports = list[ExportReport]()
     try:
-        reports = sorted(_run(tasks, config), key=lambda report: report.name)
+        for report in _run(tasks, config):
+            reports.append(report)
+            if on_report is not None:
+                on_report(report, len(tasks))
     finally:
         clean_up(config.out)
+    reports.sort(key=lambda report: report.name)
     _write_sizes(config.out, reports)
     summary = ExportSummary(reports)
     _check_total(summary, selection, sources)
@@ -97,7 +126,9 @@ def _claim_output(config: ExportConfig, selection: Selection) -> None:
                 "choose another --out, or --replace to replace them"
             )
         for stats in [s for s in config.out.rglob("*_stats.json") if "lesstext" in json_object(s)]:
-            stats.with_name(stats.name.replace("_stats.json", SHARD_SUFFIX)).unlink(missing_ok=True)
+            stem = stats.name.removesuffix("_stats.json")
+            for suffix in (SHARD_SUFFIX, SIDECAR_SUFFIX):
+                stats.with_name(stem + suffix).unlink(missing_ok=True)
             stats.unlink()
         for sizes in config.out.rglob(_SIZES_FILE):
             sizes.unlink()

@@ -159,6 +159,16 @@ def read_keys(path: Location, selection_id: str, shard: str) -> list[str]:
     return keys
 
 
+def read_rows(path: Location, selection_id: str, shard: str) -> pa.Table:
+    """All columns but `shard` of what the selection at `path` keeps in one shard, in tar order."""
+    import pyarrow.parquet as pq
+
+    file = cached(path, selection_id)
+    with reading(path):
+        rows = pq.read_table(file, filters=[("shard", "=", shard)])
+    return rows.drop_columns(["shard"]).replace_schema_metadata(None)
+
+
 def read_selection(path: Location) -> Selection:
     """Read a selection's description; its rows stay on disk until they are asked for.
 
