@@ -15,6 +15,8 @@ from lesstext.entities.words import U64, Ints, Words, composed, words_of
 from lesstext.errors import UsageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lesstext.entities.knowledge_base import KnowledgeBase
 
 _MAX_WORDS = 10
@@ -38,8 +40,9 @@ class _Candidates:
 def build(kb: KnowledgeBase) -> dict[str, Any]:
     """The arrays of `AliasIndex`; raises UsageError for a knowledge base without aliases."""
     prefixes, parts, longest = [], [], 1
+    table = kb.columns(["aliases", "alias_weights", "prior"])
     for start in range(0, kb.n_entities, _ENTITIES_AT_ONCE):
-        texts, rows, weights = _aliases(kb, start)
+        texts, rows, weights = _aliases(table, start)
         words = words_of(texts)
         part, some, n_words = _part(words, len(texts), rows, weights)
         longest = max(longest, n_words)
@@ -48,7 +51,7 @@ def build(kb: KnowledgeBase) -> dict[str, Any]:
     every = _concatenated(parts)
     if not len(every.forms):
         raise UsageError(f"{kb.location} holds no alias that could be found in a caption")
-    shared = kb.columns(["alias_weights"])["alias_weights"].null_count == 0
+    shared = table["alias_weights"].null_count == 0
     forms, meanings = _meanings(every, shared)
     return {
         **states(np.concatenate(prefixes), forms),
@@ -59,11 +62,10 @@ def build(kb: KnowledgeBase) -> dict[str, Any]:
 
 
 def _aliases(
-    kb: KnowledgeBase, start: int
+    table: pa.Table, start: int
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32]]:
     """The ways to write the aliases of some entities, the row of each, and its weight."""
-    names = ["aliases", "alias_weights", "prior"]
-    some = kb.columns(names).slice(start, _ENTITIES_AT_ONCE).to_pydict()
+    some = table.slice(start, _ENTITIES_AT_ONCE).to_pydict()
     texts, rows, weights = [], [], []
     for row, (aliases, given, prior) in enumerate(zip(*some.values(), strict=True), start):
         for text, weight in _spellings(aliases, given or [prior] * len(aliases)):

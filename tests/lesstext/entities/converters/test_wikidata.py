@@ -36,7 +36,7 @@ SOME_VALUE = {"mainsnak": {"snaktype": "somevalue"}, "rank": "normal"}
 def item(number: int, name: str | None = None, **fields: Any) -> dict[str, Any]:
     """An item; what is empty is written as `[]`, as the dump does."""
     labels = text("en", name) if name is not None else []
-    rest = {"descriptions": [], "aliases": [], "claims": [], "sitelinks": []}
+    rest: dict[str, Any] = {"descriptions": [], "aliases": [], "claims": [], "sitelinks": []}
     return {"type": "item", "id": f"Q{number}", "labels": labels, **rest, **fields}
 
 
