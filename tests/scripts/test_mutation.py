@@ -8,7 +8,7 @@ import pytest
 from mutation.areas import AREAS, ROOT, Area
 from mutation.exclusions import excluded_spans, is_excluded
 from mutation.mutants import Mutant, mutants_of, mutated, sample
-from mutation.results import Outcome, change_of, read_reasons, summary, wilson
+from mutation.results import Outcome, read_reasons, summary, wilson
 from mutation.trial import Baseline, measure_baseline, try_tests
 
 
@@ -21,27 +21,12 @@ def test_every_module_and_test_that_the_table_names_exists(name: str) -> None:
     assert area.module_paths() and len(area.test_paths()) >= len(area.tests)
 
 
-def test_every_reason_is_of_a_mutant_that_can_be_made() -> None:
+def test_every_reason_is_of_a_line_that_still_stands() -> None:
     """A module that has changed since needs its survivors looked into anew."""
-    modules = {module for module, _ in read_reasons()}
-    made = {
-        (module, change_of(source, text))
-        for module in modules
-        for source in [(ROOT / module).read_text("utf-8")]
-        for mutant in mutants_of(module, source)
-        if any(mutant.line == line for line in _lines_with_reason(module, source))
-        and (text := mutated(source, mutant))
-    }
-    assert sorted(set(read_reasons()) - made) == []
-
-
-def _lines_with_reason(module: str, source: str) -> set[int]:
-    before = {change.partition(" ⇒ ")[0] for of, change in read_reasons() if of == module}
-    return {
-        number
-        for number, line in enumerate(source.splitlines(), 1)
-        if any(line.strip() and line.strip() in text for text in before)
-    }
+    for module, change in read_reasons():
+        lines = (ROOT / module).read_text("utf-8").splitlines()
+        whole = " ".join(line.strip() for line in lines)
+        assert change.partition(" ⇒ ")[0] in whole, f"{module}: {change}"
 
 
 @pytest.mark.parametrize(

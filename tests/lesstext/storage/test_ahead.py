@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -29,7 +29,13 @@ def watched(opened: Opened, gate: threading.Event, done: threading.Semaphore) ->
             opened["left", key] += 1
             done.release()
 
-    return Ahead(fetch)
+    held = []  # so that nothing is left by the garbage collector
+
+    def holding(key: str) -> AbstractContextManager[str]:
+        held.append(fetch(key))
+        return held[-1]
+
+    return Ahead(holding)
 
 
 def test_what_was_begun_is_handed_over_and_left_after_its_use() -> None:
