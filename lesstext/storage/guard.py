@@ -131,7 +131,7 @@ def _parent(folder: Path) -> Path:
 
 def _kind_of(folder: Location) -> str | None:
     kind = json_object(folder / MARKER).get("kind")
-    return kind if isinstance(kind, str) else None
+    return kind if isinstance(kind, str) and kind.isprintable() else None
 
 
 def _write_marker(path: Location, fields: dict[str, Any]) -> None:

@@ -94,6 +94,19 @@ class Summary:
         self.findings = [*self.findings, *other.findings][:_MAX_LISTED]
         self.seconds += other.seconds
 
+    def take_back_findings(self) -> list[Job]:
+        """The listed cases that violated something, to be tried again, no longer counted."""
+        jobs = []
+        for finding in self.findings:
+            name, _, number = finding.case.partition(":")
+            target = self.targets[name]
+            target.cases -= 1
+            target.n_violations -= 1
+            target.words -= Counter([finding.kind])
+            jobs.append((name, int(number)))
+        self.findings = []
+        return jobs
+
     @classmethod
     def read(cls, path: Path | None, seed: int, names: Sequence[str]) -> Summary:
         """An unfinished campaign of that seed over those targets, where `path` holds one."""
@@ -241,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help="TARGET:NUMBER, one case alone")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, help="of a case, in s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, help="the summary, as JSON; an unfinished one goes on")
+    parser.add_argument(
+        "--out", type=Path, help="the summary, as JSON; an unfinished one goes on, findings first"
+    )
     options = parser.parse_args(arguments)
     if options.only:
         name, _, number = options.only.partition(":")
@@ -250,6 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = options.targets.split(",")
         summary = Summary.read(options.out, options.seed, names)
         jobs = list(mixed_jobs(names, options.cases))[summary.n_cases :]
+        jobs = [*summary.take_back_findings(), *jobs]
     while jobs:
         part, jobs = jobs[:_PART], jobs[_PART:]
         n_workers = min(options.workers, len(part))

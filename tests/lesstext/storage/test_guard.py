@@ -76,6 +76,14 @@ def test_a_folder_of_others_is_never_filled(tmp_path: Path) -> None:
     assert list(inside(tmp_path / "theirs")) == ["thesis.txt"]
 
 
+def test_a_marker_that_cannot_be_printed_is_none(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text('{"kind": "\\ud800"}')
+    (tmp_path / "theirs").write_text("x")
+    with pytest.raises(UsageError, match="holds nothing of ours") as caught:
+        claim_folder(tmp_path, "tables")
+    str(caught.value).encode()
+
+
 def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
     for name in ("notes.txt", "keep.parquet", "page.html", "list.npy"):
         (tmp_path / name).write_bytes(b"theirs")
