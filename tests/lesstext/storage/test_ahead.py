@@ -29,7 +29,7 @@ def watched(opened: Opened, gate: threading.Event, done: threading.Semaphore) ->
             opened["left", key] += 1
             done.release()
 
-    held = []  # so that nothing is left by the garbage collector
+    held: list[AbstractContextManager[str]] = []  # so that nothing is left by the garbage collector
 
     def holding(key: str) -> AbstractContextManager[str]:
         held.append(fetch(key))
