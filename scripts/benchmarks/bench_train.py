@@ -97,7 +97,7 @@ class OpenClip:
 
     def step_times_s(self, memory: Memory) -> list[float]:
         """Seconds of each step of one epoch over `memory`."""
-        from open_clip_train.train import (  # type: ignore[import-untyped]
+        from open_clip_train.train import (
             train_one_epoch,
         )
 
