@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lesstext.engines.parts import PART_SUFFIX
 from lesstext.errors import ShardError, TableError
 from lesstext.shards.fingerprint import Fingerprint, blake2b_of
 from lesstext.shards.names import known_as
@@ -14,6 +15,7 @@ from lesstext.shards.sources.local import LocalShard
 from lesstext.shards.specs import ShardSource, fetched, local_fingerprint
 from lesstext.shards.tar_reading import ShardIndex
 from lesstext.storage.fetching import remote_stat
+from lesstext.storage.files import PARTIAL_SUFFIX
 from lesstext.storage.paths import Location, in_parallel
 from lesstext.storage.scratch import scratch_folder
 from lesstext.storage.validation import json_object
@@ -82,6 +84,13 @@ def require_tables(sources: Sequence[ShardSource], tables: Location) -> None:
         raise TableError(
             f"{tables}: {len(lacking)} of {len(sources)} shards lack their table{names}{more}"
         )
+
+
+def leftovers(folder: Location) -> list[Location]:
+    """What runs that were killed left below a folder, sorted: half-written files, and parts of
+    shards from which the same command goes on. Those of runs that live are among them."""
+    found = [*folder.rglob(f".*{PARTIAL_SUFFIX}"), *folder.rglob(f"*{PART_SUFFIX}")]
+    return sorted(found, key=str)
 
 
 def expected_samples(path: Path) -> dict[str, int]:

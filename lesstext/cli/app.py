@@ -177,7 +177,7 @@ def verify(
     from lesstext.errors import UsageError
     from lesstext.shards.specs import expand_specs
     from lesstext.storage.paths import location
-    from lesstext.verify import verify_shards
+    from lesstext.verify import leftovers, verify_shards
 
     if quick and (full or scores is None):
         raise UsageError("--quick needs --scores, and does not go with --full")
@@ -191,6 +191,8 @@ def verify(
         )
         for problem in verdict.problems:
             print(f"  {problem}")
+    for path in [] if tables is None else leftovers(tables):
+        print(f"left over by a run that was killed, or at work: {path}")
     print(f"{len(sources)} shards, {n_bad} with problems")
     raise typer.Exit(1 if n_bad else 0)
 

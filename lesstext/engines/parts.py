@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTS_SUFFIX = ".parts"
-_PART_SUFFIX = ".part"
+PART_SUFFIX = ".part"
 _METADATA_KEY = b"lesstext_part"
 _ROWS_PER_PART = 128
 _ROWS_PER_REMOTE_PART = 1024
@@ -38,7 +38,7 @@ def remove_parts_of(tables: Collection[Location], out: Location) -> None:
     stems = {table.with_name(f".{table.name.rpartition('.')[0]}{PARTS_SUFFIX}") for table in tables}
     if not stems:
         return
-    files: list[Location] = list(out.rglob(f"*{_PART_SUFFIX}"))
+    files: list[Location] = list(out.rglob(f"*{PART_SUFFIX}"))
     for file in files:
         if file.parent in stems:
             file.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ class Parts:
 
         if self._rows:
             first = self.n_rows - len(self._rows)
-            file = self._folder / f"{first:09d}{_PART_SUFFIX}"
+            file = self._folder / f"{first:09d}{PART_SUFFIX}"
             with atomic_path(file, durable=False) as partial:
                 pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), partial)
             self._files.append((file, len(self._rows)))
@@ -111,12 +111,12 @@ class Parts:
         """Remove the parts: the table stands, or they are of no use."""
         if isinstance(self._folder, RemotePath) and not self._files:
             return  # nothing is there, and asking would cost a request for each shard
-        for file in self._folder.rglob(f"*{_PART_SUFFIX}"):
+        for file in self._folder.rglob(f"*{PART_SUFFIX}"):
             file.unlink(missing_ok=True)
         _remove_if_empty(self._folder)
 
     def _find(self, keys: Sequence[str]) -> None:
-        found_files: list[Location] = list(self._folder.rglob(f"*{_PART_SUFFIX}"))
+        found_files: list[Location] = list(self._folder.rglob(f"*{PART_SUFFIX}"))
         for file in sorted(found_files, key=str):
             try:
                 rows = self._read(file)

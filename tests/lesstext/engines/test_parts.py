@@ -14,8 +14,12 @@ from lesstext.annotators.base import Part, Placement, Worker
 from lesstext.annotators.text_area import TextArea
 from lesstext.engines.one_shard import annotate_shard
 from lesstext.engines.task import InShard, Task
+from lesstext.errors import TableError
 from lesstext.shards.samples import Row
 from lesstext.shards.specs import ShardSource
+from lesstext.tables.rule import Rule
+from lesstext.tables.selecting import select
+from lesstext.verify import leftovers
 from tests.lesstext.builders import ratio_samples, write_tar
 from tests.lesstext.conftest import FAKE, Score
 
@@ -112,6 +116,16 @@ def test_whoever_goes_on_says_what_was_done_before(task: Task) -> None:
         annotate_shard(task, calm, heard.append)
     assert heard[0] == InShard(n_new=0, n_done=256, n_total=N_SAMPLES)
     assert heard[-1].n_done == N_SAMPLES and sum(far.n_new for far in heard) == N_SAMPLES - 256
+
+
+def test_parts_are_no_tables_and_verify_names_them(task: Task, tmp_path: Path) -> None:
+    break_off(task, at=300)
+    with pytest.raises(TableError, match="holds no tables"):
+        select(tmp_path / "out", tmp_path / "s.parquet", Rule(where="true"))
+    names = [path.name for path in leftovers(tmp_path / "out")]
+    assert names == ["000000000.part", "000000128.part"]
+    table_of(task)
+    assert leftovers(tmp_path / "out") == []
 
 
 def test_small_shards_write_no_parts(tmp_path: Path, score: Score) -> None:
