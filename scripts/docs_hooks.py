@@ -1,4 +1,4 @@
-"""What mkdocs does beside its plugins: show the results that lie in scripts/results.
+"""What mkdocs does beside its plugins: draw pictures, and show the results in scripts/results.
 
 Pages link to them as `../scripts/results/…`, which is right where the pages are read as plain
 Markdown; on the site they lie below `results/`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from docs_pictures import fills_picture
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 
@@ -15,7 +16,8 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add every result file to the site, outside the navigation."""
+    """Add the pictures and every result file to the site, outside the navigation."""
+    files.append(File.generated(config, "fills.png", content=fills_picture()))
     for path in sorted(_RESULTS.rglob("*")):
         if path.is_file():
             name = f"results/{path.relative_to(_RESULTS).as_posix()}"

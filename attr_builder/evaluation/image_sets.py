@@ -123,18 +123,21 @@ def open_twins(
 
 
 def cut(sets: Mapping[str, OpenedSet], limit: int) -> dict[str, OpenedSet]:
-    """At most `limit` evenly spaced photos of the first set, and the same ones of the others.
+    """At most `limit` evenly spaced photos, the same ones of all sets that show the first's.
 
-    A set that shows none of them is cut by itself.
+    A set that shows none of the first's photos is cut by itself.
     """
-    wanted: set[str] = set()
+    shown = {name: dict.fromkeys(opened.images.clusters) for name, opened in sets.items()}
+    first = next(iter(shown.values()))
+    twins = [photos for photos in shown.values() if not photos.keys().isdisjoint(first)]
+    common = [photo for photo in first if all(photo in photos for photos in twins)] or list(first)
+    chosen = set(evenly(common, limit))
     found = {}
     for name, opened in sets.items():
+        wanted = chosen
+        if chosen.isdisjoint(shown[name]):
+            wanted = set(evenly(list(shown[name]), limit))
         rows = [row for row, photo in enumerate(opened.images.clusters) if photo in wanted]
-        if not rows:
-            chosen = set(evenly(list(dict.fromkeys(opened.images.clusters)), limit))
-            rows = [row for row, photo in enumerate(opened.images.clusters) if photo in chosen]
-            wanted |= chosen
         found[name] = opened.only(rows)
     return found
 

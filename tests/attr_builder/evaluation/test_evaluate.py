@@ -116,6 +116,25 @@ def test_wrong_use_exits_with_2_and_one_line(
         assert message in said and "Traceback" not in said
 
 
+def test_a_limit_builds_evenly_spread_photos_and_evaluates_as_many(
+    attr_builder: Run, photos: Path, tmp_path: Path, tiny_model: tuple[str, str]
+) -> None:
+    out = tmp_path / "attr"
+    build = ("build", photos, "--out", out, "--controls", "none")
+    assert attr_builder(*build, "--limit", 5)[0] == 0
+    stored = sorted(path.stem for path in (out / "attacked").rglob("*.jpg"))
+    sources = sorted(path.stem for path in (photos / "val").rglob("*.JPEG"))
+    assert stored == [sources[18 * i // 5] for i in range(5)]
+    code, _, said = attr_builder(*build, "--limit", 6)
+    assert code != 0 and str(out) in said
+    assert attr_builder("verify", out, "--source", photos, "--full")[0] == 0
+    model = ("--model", tiny_model[0], "--pretrained", tiny_model[1], "--templates", 1)
+    options = ("--limit", 3, "--defence", "mean", "--detector", "fake", "--workers", 0)
+    code, said, _ = attr_builder("evaluate", *model, "--set", out, "--clean", photos, *options)
+    assert code == 0
+    assert "| images | 3 | 3 | 3 |" in said and "| attacked | mean | 3 |" in said
+
+
 def test_failed_images_exit_with_1_and_are_named(attr_builder: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in" / imagenet_classes().wnids[0]
     folder.mkdir(parents=True)
