@@ -70,7 +70,10 @@ def pack_parquet(path: Path, target: Path, shard: str) -> list[str]:
 
     n_rows = 0
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file, target.open("wb") as tar:
+        with (
+            pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
+            target.open("wb") as tar,
+        ):
             columns = image_columns(file.schema_arrow)
             try:
                 for row in _rows(file, columns):
