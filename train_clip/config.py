@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from lesstext.dataclass_options import Flag, check_choices
 from lesstext.storage.validation import validated
@@ -110,7 +110,7 @@ class TrainConfig:
         default=None, metadata=_EXECUTION
     )
     # Read by pydantic: nothing is converted, and no unknown name is passed over.
-    __pydantic_config__: ClassVar = {"strict": True, "extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid"}
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -66,7 +66,7 @@ class _Result:
     initial_weights: str
     evaluation: dict[str, Any]
 
-    __pydantic_config__: ClassVar = {"strict": True, "extra": "ignore"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "ignore"}
 
 
 def load_run(arm: str, seed: int, folder: Path) -> FinishedRun:

@@ -38,7 +38,7 @@ class Objective(ABC):
     model_start: ClassVar[Mapping[str, float]] = {}
     placement: ClassVar[Placement] = "replicated"
     # Read by pydantic: options are not converted, and no unknown one is passed over.
-    __pydantic_config__: ClassVar = {"strict": True, "extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid"}
 
     def own_parameters(self, width: int, ranks: Ranks) -> torch.nn.Module | None:
         """Parameters beside the model's, on the CPU; `width` is that of the embeddings.
