@@ -14,6 +14,7 @@ from lesstext.export.plan import ExportConfig
 from lesstext.export.sidecar import parse_carry
 from lesstext.export.whole_run import ExportSummary, export
 from lesstext.policies import text_area
+from lesstext.shards.opening import Shards, as_specs
 from lesstext.storage.paths import Location, location
 from lesstext.tables import selecting
 from lesstext.tables.rule import Rule
@@ -21,7 +22,7 @@ from lesstext.tables.selection import Selection
 
 
 def annotate(
-    shards: str | Sequence[str],
+    shards: Shards,
     out: Location | str,
     annotator: Annotator,
     *,
@@ -41,7 +42,7 @@ def annotate(
     fail are in the summary.
     """
     config = RunConfig(
-        shards=_specs(shards),
+        shards=as_specs(shards),
         out=location(out),
         annotator=annotator,
         inputs={name: location(folder) for name, folder in (inputs or {}).items()},
@@ -56,7 +57,7 @@ def annotate(
 
 
 def score(
-    shards: str | Sequence[str],
+    shards: Shards,
     out: Location | str,
     options: TextArea | None = None,
     *,
@@ -102,7 +103,7 @@ def select(
 
 
 def export_shards(
-    shards: str | Sequence[str],
+    shards: Shards,
     selection: Location | str,
     out: Location | str,
     *,
@@ -120,7 +121,7 @@ def export_shards(
     """
     return export(
         ExportConfig(
-            shards=_specs(shards),
+            shards=as_specs(shards),
             selection=location(selection),
             out=location(out),
             samples_per_shard=samples_per_shard,
@@ -130,7 +131,3 @@ def export_shards(
             workers=workers,
         )
     )
-
-
-def _specs(shards: str | Sequence[str]) -> tuple[str, ...]:
-    return (shards,) if isinstance(shards, str) else tuple(shards)

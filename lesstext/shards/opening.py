@@ -8,10 +8,20 @@ from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.shards.samples import OpenSample, open_sample
 from lesstext.shards.specs import expand_specs, local_copy
 from lesstext.shards.tar_reading import index_shard
+from lesstext.storage.paths import Location
+
+Shards = Location | str | Sequence[Location | str]
+"""What calls take as shards: one spec or path, or several."""
+
+
+def as_specs(shards: Shards) -> tuple[str, ...]:
+    """The specs of shards, as the command line would take them."""
+    several = shards if isinstance(shards, Sequence) and not isinstance(shards, str) else (shards,)
+    return tuple(str(spec) for spec in several)
 
 
 def open_samples(
-    shards: str | Sequence[str],
+    shards: Shards,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     target_px: int | None = None,
@@ -22,8 +32,7 @@ def open_samples(
     is the longer side below which no image is reduced while it is decoded (None: not at all).
     Raises UsageError for specs that match nothing, ShardError for a shard that cannot be read.
     """
-    specs = [shards] if isinstance(shards, str) else shards
-    for source in expand_specs(specs):
+    for source in expand_specs(as_specs(shards)):
         with local_copy(source) as path, path.open("rb") as file:
             for entry in index_shard(path, source.name).samples:
                 opened = open_sample(file, entry, max_pixels=max_pixels, target_px=target_px)

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lesstext.errors import TableError
+from lesstext.errors import TableError, UsageError
 from lesstext.storage.partial import PartialMirror, Range, partial_mirror
 from lesstext.storage.paths import Location, in_parallel, location
 from lesstext.tables.table import (
@@ -174,12 +174,15 @@ def read_tables(folder: Location | str, columns: Sequence[str] | None = None) ->
     """The rows of all tables below a folder, by shard, in tar order; `shard` is their first column.
 
     They stay in memory, for a notebook; rules over millions of rows are `select`'s.
-    `columns` are those that are read (None: all). Raises TableError for tables that are missing or
-    of different annotators.
+    `columns` are those that are read (None: all). Raises UsageError for a column that is not there,
+    TableError for tables that are missing or of different annotators.
     """
     import pyarrow as pa
 
     with open_tables(TableSource(location(folder))) as opened:
+        unknown = [name for name in columns or () if name not in opened.columns]
+        if unknown:
+            raise UsageError(f"{folder} has no column {unknown[0]!r}; {', '.join(opened.columns)}")
         opened.fetch(opened.columns if columns is None else columns)
         return pa.concat_tables(
             [_all_rows(file.path, file.footer.shard, columns) for file in opened.files]
