@@ -23,7 +23,8 @@ from lesstext.entities.selectors.base import SelectorSettings, Vectors
 from lesstext.errors import UsageError
 from lesstext.images import Pixels
 
-# These and the crop were chosen on the half of Tiny-ImageNet's validation photos that the evaluation does not use.
+# These and the crop were chosen on the half of Tiny-ImageNet's validation photos that the
+# evaluation does not use.
 DEFAULTS = {"sharpness": 16.0, "temperature": 0.7}
 _INPUT_PX = 224
 _CROP = 1.0  # the whole picture: photos of 64 px have no margin to spare
