@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import lesstext
+from lesstext.shards.opening import Shards
 from tests.lesstext.builders import ratio_samples, write_tar
 
 
@@ -15,8 +16,12 @@ def test_shards_may_be_a_path_a_spec_or_several(tmp_path: Path) -> None:
         write_tar(tmp_path / f"in/{number:05d}.tar", ratio_samples([0.0, 0.2]))
     fake = lesstext.TextArea(detector="fake")
     folder = tmp_path / "in"
-    several = [folder / "00000.tar", str(folder / "00001.tar")]
-    for name, shards in (("path", folder), ("spec", str(folder)), ("several", several)):
+    ways: dict[str, Shards] = {
+        "path": folder,
+        "spec": str(folder),
+        "several": (folder / "00000.tar", str(folder / "00001.tar")),
+    }
+    for name, shards in ways.items():
         lesstext.score(shards, tmp_path / name, fake, workers=1)
         rows = lesstext.read_tables(tmp_path / name, ["key"])
         assert rows.num_rows == 4, name
