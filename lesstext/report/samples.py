@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
+from lesstext.errors import TableError
 from lesstext.report.panels import Panel, drawable
 from lesstext.report.rows import ReportRows, RowId
 
 _NEAR_SHARE, _FAILED_SHARE, _SEEN_SHARE, _NO_TEXT_SHARE = 0.1, 0.05, 0.1, 0.1
 _ROWS_AT_A_TIME = 2000
-_COLUMNS = (
-    *("key", "status", "error", "text_area_ratio", "max_region_ratio", "width", "height"),
-    *("n_regions", "regions", "image_offset", "image_size"),
-)
+_TEXTS = ("key", "status", "error")
+_NUMBERS = ("text_area_ratio", "max_region_ratio", "width", "height")
+_WHOLES = ("n_regions", "image_offset", "image_size")
+_COLUMNS = (*_TEXTS, *_NUMBERS, *_WHOLES, "regions")
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lesstext.tables.folder import TableFolder
 _MAX_ERROR_CHARS = 300
 
@@ -98,6 +101,7 @@ def choose(
 
 def load(rows: ReportRows, chosen: Iterable[RowId], others: Sequence[ShownPanel]) -> list[Shown]:
     """Read the chosen rows; ordered by ratio, failures last, equal ratios in table order."""
+    _check_types(rows.folder)
     found: list[Shown] = []
     for lot in _lots(sorted(chosen)):
         panels = {other.folder.name: _panel_values(other, lot) for other in others}
@@ -105,6 +109,32 @@ def load(rows: ReportRows, chosen: Iterable[RowId], others: Sequence[ShownPanel]
             values = {name: of[place] for name, of in panels.items() if of.get(place) is not None}
             found.append(_shown(RowId(*place), row, values))
     return sorted(found, key=lambda one: (one.ratio is None, one.ratio or 0.0, one.id))
+
+
+def _check_types(folder: TableFolder) -> None:
+    """Raise TableError for a table that holds something else where text or a number is to be."""
+    from pyarrow import types
+
+    def is_text(kind: pa.DataType) -> bool:
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+
+    def is_number(kind: pa.DataType) -> bool:
+        return bool(types.is_integer(kind) or types.is_floating(kind))
+
+    wanted = (
+        (_TEXTS, is_text, "text"),
+        (_NUMBERS, is_number, "numbers"),
+        (_WHOLES, types.is_integer, "whole numbers"),
+    )
+    for file in folder.files:
+        kinds = dict(zip(file.schema.names, file.schema.types, strict=True))
+        for names, fits, words in wanted:
+            for name in names:
+                if name in kinds and not fits(kinds[name]) and not types.is_null(kinds[name]):
+                    raise TableError(
+                        f"{folder.origin(file.footer.shard)}: {name} holds {kinds[name]}, not "
+                        f"{words}; annotate the shard again"
+                    )
 
 
 def _lots(chosen: Sequence[RowId]) -> Iterator[dict[int, set[int]]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -354,6 +356,31 @@ def test_refuses_impossible_thresholds(tmp_path: Path, write: Write, threshold: 
     scored_shard(tmp_path, "00000", spread(1, 1))
     with pytest.raises(UsageError, match=r"\[0, 1\]"):
         write(None, max_text_area=threshold)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "words"),
+    [
+        ("max_region_ratio", "string", "numbers"),
+        ("n_regions", "double", "whole numbers"),
+        ("error", "int64", "text"),
+    ],
+)
+def test_refuses_columns_of_another_type(
+    tmp_path: Path, write: Write, column: str, kind: str, words: str
+) -> None:
+    scored_shard(tmp_path, "00000", spread(2, 2))
+    path = tmp_path / "scores/00000.parquet"
+    metadata = pq.read_metadata(path).metadata
+    table = pq.read_table(path)
+    other = pa.array([None] * table.num_rows, getattr(pa, {"double": "float64"}.get(kind, kind))())
+    place = table.schema.get_field_index(column)
+    table = table.set_column(place, column, other)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({b"lesstext": metadata[b"lesstext"]})
+    with pytest.raises(TableError, match=rf"00000.parquet: {column} holds {kind}, not {words};"):
+        write(None)
 
 
 def test_refuses_tables_that_do_not_add_up(tmp_path: Path, write: Write) -> None:
