@@ -143,6 +143,13 @@ WRITERS = {"write_text", "write_bytes", "to_parquet", "savefig", "save", "savez"
 """Methods that write by themselves. What stands in their arguments decides whether they may."""
 OWN_FILES = ("partial", "file", "scratch", "buffer", "folder", "Image", "image", "run.save")
 KNOWN = {
+    "lesstext/entities/index_cache.py: (path.parent / f'.{path.name}.lock').open('wb')": (
+        "an empty file in the cache, held while others wait"
+    ),
+    "lesstext/report/pictures.py: path.open('wb')": "the samples shown, in a scratch folder",
+    "lesstext/shards/sources/compressed.py: target.open('wb')": "a tar in a scratch folder",
+    "lesstext/shards/sources/image_folder.py: target.open('wb')": "the same",
+    "lesstext/shards/sources/image_parquet.py: target.open('wb')": "the same",
     "lesstext/shards/specs.py: path.open('wb')": "a command's output, in a scratch folder",
     "attr_builder/building/manifest.py: lines.open('w', encoding='utf-8')": "from atomic_path",
     "attr_builder/building/writers.py: open(partial, 'wb')": "many small files of a claimed set",
