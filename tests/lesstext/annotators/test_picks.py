@@ -13,8 +13,10 @@ from lesstext.annotators.picks import Picks
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
 from lesstext.errors import UsageError
+from tests.lesstext.builders import picture
 from tests.lesstext.conftest import FAKE, Score
-from tests.lesstext.entities.colours import NamedMentions, write_colours, write_pictures
+from tests.lesstext.entities.colours import COLOURS, NamedMentions, write_colours, write_pictures
+from tests.tiny_clip import store_tiny_model, write_tiny_model
 
 SAMPLES = [
     ("red", "red lime red blue"),
@@ -108,6 +110,49 @@ def test_any_number_of_workers_and_of_images_at_a_time_gives_the_same_bytes(scen
     for shard in ("00000", "00001", "00002"):
         one, two = (scene.folder / out / f"{shard}.parquet" for out in ("picks", "other"))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_clip_gives_its_cosines_the_same_by_one_worker_and_by_two(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    _, checkpoint = write_tiny_model(scene.folder)
+    stored = store_tiny_model(scene.folder / "model", checkpoint)
+    clip = {"selector": "clip", "model": f"local-dir:{stored}"}
+    assert scene.pick(**clip).exit_code == 0
+    first, _, _, broken, *_, unreadable = scene.rows()
+    assert first["picks"] == _cosines(stored, ["blue", "lime", "red"])
+    assert (broken["status"], unreadable["picks"]) == ("decode_error", None)
+    config = scene.config("other", texts=str(scene.folder / "others"), **clip)
+    todo = plan(config)
+    assert todo.annotator_id.startswith("clip local-dir weights=")
+    engine = LocalEngine(config.annotator, [todo.placements[0]] * 2)
+    assert execute(config, todo, engine).exit_code == 0
+    for shard in ("00000", "00001", "00002"):
+        one, two = (scene.folder / out / f"{shard}.parquet" for out in ("picks", "other"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def _cosines(model: Path, names: list[str]) -> Any:
+    """What open_clip itself says of the first, red, picture, the most similar name first."""
+    import open_clip
+    import torch
+
+    clip, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{model}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{model}")
+    image = picture()
+    image.paste(COLOURS["red"], (0, 0, *image.size))
+    with torch.no_grad():
+        seen = clip.encode_image(preprocess(image)[None], normalize=True)
+        said = clip.encode_text(tokenize(names), normalize=True)
+    cosines = (said @ seen.T).flatten().tolist()
+    both = sorted(zip(cosines, names, strict=True), reverse=True)
+    order = ["red", "lime", "red", "blue"]
+    return [
+        {"entity_id": name, "similarity": pytest.approx(cosine, abs=1e-5), "weight": 1.0,
+         "mention": order.index(name), "text": name}
+        for cosine, name in both
+    ]  # fmt: skip
 
 
 def test_a_text_is_embedded_once_for_all_shards_and_runs(
