@@ -167,7 +167,7 @@ def _write_vocabulary(labels: Labels, n_images: Mapping[str, int], kb: Knowledge
 
     ids = sorted(n_images, key=lambda entity: (-n_images[entity], entity))
     entities = []
-    for entity_id, entity in zip(ids, kb.entities(ids) if ids else [], strict=True):
+    for entity_id, entity in zip(ids, kb.entities(ids), strict=True):
         if entity is None:
             raise TableError(f"entity {entity_id} of the picks is not in {kb.location}")
         entities.append(entity)

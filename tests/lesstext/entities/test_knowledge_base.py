@@ -55,6 +55,7 @@ def test_rows_are_sorted_and_read_back(tmp_path: Path) -> None:
         None,
         kb.entity("Q146"),
     ]
+    assert kb.entities([]) == [] and kb.entities(["Q1"]) == [None]
     assert kb.entity("Q146").name == "cat"  # type: ignore[union-attr]
 
 
