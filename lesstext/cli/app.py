@@ -131,6 +131,9 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     samples: Annotated[int, typer.Option(help="Samples shown at most; counts are of all.")] = 5000,
     seed: Annotated[int, typer.Option(help="Draws the samples that are shown.")] = 0,
+    labels: Annotated[
+        str | None, typer.Option(help="What `entities label` made of these picks, to be told too.")
+    ] = None,
 ) -> None:
     """Write an offline page: histogram, slider, thousands of pictures, marks, failures, speed."""
     from lesstext.report import write_report
@@ -147,6 +150,7 @@ def report(
         title=title,
         n_samples=samples,
         seed=seed,
+        labels=None if labels is None else location(labels),
     )
     print(out)
 

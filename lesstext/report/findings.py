@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lesstext import __version__
+from lesstext.entities.labels.rule import REASONS
 from lesstext.report.script_data import sheet_data
 
 if TYPE_CHECKING:
+    from lesstext.entities.labels.reading import Labels
     from lesstext.report.rows import TroubleGroup
     from lesstext.report.sheets import Sheets
     from lesstext.report.thresholds import Bar
@@ -43,6 +45,7 @@ class Findings:
     sheets: Sheets
     panels: dict[str, dict[str, Any]]
     panel_scripts: list[tuple[str, str]]
+    labels: Labels | None
 
     version: str = __version__
 
@@ -80,6 +83,12 @@ class Findings:
         pairs = zip(self.samples["missing"], self.samples["status"], strict=True)
         reasons = [reason for reason, status in pairs if reason is not None and status == "ok"]
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))[:20]}
+
+    @property
+    def why_unlabelled(self) -> list[tuple[str, int]]:
+        """Images without a label by reason, in the order in which reasons are found out."""
+        drops = {} if self.labels is None else self.labels.drops
+        return [(reason, drops[reason]) for reason in REASONS if reason in drops]
 
     def for_script(self) -> dict[str, Any]:
         """What the page's script needs."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from lesstext.entities.labels.reading import Labels, read_labels
 from lesstext.errors import TableError, UsageError
 from lesstext.report.findings import Findings
 from lesstext.report.panels import find_panel
@@ -25,6 +26,7 @@ from lesstext.storage.files import write_text
 from lesstext.storage.guard import refuse_foreign, refuse_overlap
 from lesstext.storage.paths import Location, local_mirror
 from lesstext.tables.folder import TableFolder, TableSource, open_tables
+from lesstext.tables.selecting import tables_digest
 from lesstext.tables.table import STATS_SUFFIX, stats_path
 from lesstext.tables.together import check_names, check_together
 
@@ -66,30 +68,34 @@ def write_report(
     title: str | None = None,
     n_samples: int = DEFAULT_N_SAMPLES,
     seed: int = 0,
+    labels: Location | None = None,
 ) -> None:
     """Write the report of table folders as one HTML page that needs no network.
 
     `max_text_area` in [0, 1] is the threshold that the page opens with. Counts are of all rows,
     pictures of at most `n_samples`, drawn by `seed`; where they are many, their thumbnails lie in
     a folder beside the page. Images come from `shards`; where those are None, absent or changed,
-    the page says so in their place. Equal inputs give equal files.
+    the page says so in their place. `labels` is what `entities label` made of tables of picks
+    among these: the page says what became of the images. Equal inputs give equal files.
 
-    Raises UsageError for values out of range, TableError for tables that are missing, do not
-    belong together or do not add up.
+    Raises UsageError for values out of range and labels of other tables, TableError for tables
+    that are missing, do not belong together or do not add up.
     """
     options = _Options(
         max_text_area=max_text_area, title=title or DEFAULT_TITLE, n_samples=n_samples, seed=seed
     )
     sources = list(tables) if isinstance(tables, Sequence) else [TableSource(tables)]
     folders = [source.folder for source in sources]
+    read = [*folders, *input_places((), shards or ()), *([] if labels is None else [labels])]
     for target in (out, sheets_folder(out)):
-        refuse_overlap(target, [*folders, *input_places((), shards or ())])
+        refuse_overlap(target, read)
     refuse_foreign(out, "report")
     with ExitStack() as stack:
         opened = _with_ratio_first([stack.enter_context(open_tables(one)) for one in sources])
         check_names(opened, ())
         check_together(opened)
-        findings = _find(opened, shards, options, out)
+        of_tables = None if labels is None else _labels_of(opened, labels)
+        findings = _find(opened, shards, options, out, of_tables)
     write_text(out, render(findings), "report")
     remove_other_sheets(out, findings.sheets.folder)
 
@@ -98,11 +104,19 @@ def _with_ratio_first(folders: Sequence[TableFolder]) -> list[TableFolder]:
     return sorted(folders, key=lambda folder: "text_area_ratio" not in folder.columns)
 
 
+def _labels_of(folders: Sequence[TableFolder], path: Location) -> Labels:
+    labels = read_labels(path)
+    if labels.selection.tables_digest not in {tables_digest([folder]) for folder in folders}:
+        raise UsageError(f"{path} was not made of any of these tables: label again")
+    return labels
+
+
 def _find(
     folders: Sequence[TableFolder],
     shards: Sequence[ShardSource] | None,
     options: _Options,
     out: Location,
+    labels: Labels | None,
 ) -> Findings:
     rows = ReportRows(folders[0], options.seed)
     footers = rows.folder.footers
@@ -140,6 +154,7 @@ def _find(
         sheets=sheets,
         panels=_panels(rows, others, samples),
         panel_scripts=[(other.folder.name, other.panel.script) for other in others],
+        labels=labels,
     )
 
 

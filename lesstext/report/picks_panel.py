@@ -9,6 +9,7 @@ from lesstext.report.panels import MAX_TEXT_CHARS, Ask, Panel
 
 _MAX_PICKS = 20
 _MAX_ROWS = 30
+_MAX_ENTITIES = 500
 _SCRIPT = """
 const named = (one) => `${one.text} (${one.id})`;
 const cells = (element, tag, values) =>
@@ -28,6 +29,21 @@ function longTail(points, { svg }) {
     "aria-label": "entities, upwards, by number of images, to the right; both logarithmic" });
   chart.append(...dots, ...ticks);
   return chart;
+}
+
+const similarityOf = (value, id) => value.find((one) => one.id === id)?.similarity ?? NaN;
+
+function entityButton(one, { element, show }) {
+  const button = element("button", "", named(one));
+  button.type = "button";
+  button.addEventListener("click", () => show({
+    title: named(one),
+    test: (value) => value.length > 0 && value[0].id === one.id,
+    orders: [
+      { title: `most like ${named(one)}`, rank: (value) => -similarityOf(value, one.id) },
+      { title: `least like ${named(one)}`, rank: (value) => similarityOf(value, one.id) }],
+  }));
+  return button;
 }
 
 lesstextReport.panel(NAME, {
@@ -54,8 +70,11 @@ lesstextReport.panel(NAME, {
         value.below.map(([threshold, n]) => [threshold.toFixed(4), number(n)])),
       element("h3", "", "Images per entity: the long tail"), longTail(value.tail, tools),
       element("h3", "", "Entities with the most images"),
-      table(element, ["entity", "images", "lowest", "mean", "highest"], value.entities.map(
-        (one) => [named(one), number(one.n), ...one.similarities.map((s) => s.toFixed(3))])),
+      element("p", "quiet", "An image counts for its most similar candidate. Choose an entity to " +
+        "see its images below, the most similar first; “Order” turns that around."),
+      element("div", "long", table(element, ["entity", "images", "lowest", "mean", "highest"],
+        value.entities.map((one) => [entityButton(one, tools), number(one.n),
+          ...one.similarities.map((s) => s.toFixed(3))]))),
       element("h3", "", "Most confused pairs"),
       table(element, ["entity", "and", "images", "mean margin"], value.confused.map(
         ([a, b, n, m]) => [a, b, number(n), m.toFixed(4)])));
@@ -121,7 +140,7 @@ def _entities(ask: Ask) -> list[dict[str, Any]]:
         f"""SELECT best_entity, mode(picks[1].text), count(*), min(best_similarity),
         avg(best_similarity), max(best_similarity) FROM rows
         WHERE status = 'ok' AND best_entity IS NOT NULL
-        GROUP BY best_entity ORDER BY count(*) DESC, best_entity LIMIT {_MAX_ROWS}"""
+        GROUP BY best_entity ORDER BY count(*) DESC, best_entity LIMIT {_MAX_ENTITIES}"""
     )
     return [
         {"id": id, "text": text or "", "n": n, "similarities": list(similarities)}

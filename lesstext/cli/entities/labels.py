@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,8 @@ from lesstext.entities.labels.reading import Labels, vocabulary_path
 from lesstext.entities.labels.rule import LabelRule
 from lesstext.entities.labels.writing import label
 from lesstext.errors import UsageError
+from lesstext.report import write_report
+from lesstext.shards.specs import ShardSource, expand_specs
 from lesstext.storage.paths import location
 from lesstext.tables.folder import parse_source
 
@@ -62,9 +64,18 @@ def label_command() -> Callable[..., None]:
 def _label(
     picks: Annotated[str, typer.Argument(help="Folder or URL of picks.", metavar="PICKS")],
     out: Annotated[str, typer.Option(help="Labels file to write (parquet).")],
+    report: Annotated[
+        str | None, typer.Option(help="Also write the report, a page to look at (HTML).")
+    ] = None,
+    shards: Annotated[
+        list[str] | None, typer.Option(help="Where the report finds the images.")
+    ] = None,
     **values: Any,
 ) -> None:
     config = build(LabelConfig, values, picks=picks, out=out)
+    if shards and report is None:
+        raise UsageError("--shards are of the report: give --report too")
+    sources = expand_specs(shards) if shards else None
     labels = label(
         parse_source(config.picks),
         config.out,
@@ -76,6 +87,20 @@ def _label(
     print_labels(labels)
     if not labels.selection.counts.kept:
         say(f"lesstext: warning: nothing is kept of {labels.selection.counts.read} samples")
+    if report is not None:
+        _write_page(config, sources, report)
+
+
+def _write_page(config: LabelConfig, sources: Sequence[ShardSource] | None, report: str) -> None:
+    write_report(
+        [parse_source(config.picks)],
+        sources,
+        location(report),
+        max_text_area=1.0,  # picks have no ratio that it could cut
+        title="Images to entities",
+        labels=location(config.out),
+    )
+    print(report)
 
 
 def print_labels(labels: Labels) -> None:

@@ -8,13 +8,7 @@ function option(value, title) {
 
 function fillControls() {
   addGroups();
-  for (const [name, { title }] of GROUPS) {
-    const button = html("button", "", title);
-    button.type = "button";
-    button.dataset.group = name;
-    button.addEventListener("click", () => chooseGroup(name));
-    byId("groups").append(button);
-  }
+  for (const name of GROUPS.keys()) byId("groups").append(groupButton(name));
   for (const [name, { title }] of Object.entries(ORDERS)) byId("order").append(option(name, title));
   const failures = [...new Set(samples.status)].filter((status) => status !== "ok").sort();
   const statuses = [...(hasRatio ? ["kept", "dropped"] : ["ok"]), ...(failures.length ? ["failed", ...failures] : [])];
@@ -22,6 +16,28 @@ function fillControls() {
   for (const shard of samples.shards.slice(0, 1000)) byId("shard-names").append(option(shard, ""));
   byId("words-field").hidden = ![...panels.values()].some((panel) => panel.words);
   byId("order").value = state.order;
+}
+
+function groupButton(name) {
+  const button = html("button", "", GROUPS.get(name).title);
+  button.type = "button";
+  button.dataset.group = name;
+  button.addEventListener("click", () => chooseGroup(name));
+  return button;
+}
+
+// What a panel's own button asks for: a group and its orders, in place of those asked for before.
+function showOnly(panel, { title, test, orders }) {
+  document.querySelectorAll(`[data-group=${ASKED}], #order option[value^=${ASKED}]`).forEach((old) => old.remove());
+  addGroup(ASKED, panel, { title, test, order: `${ASKED} 0` });
+  byId("groups").append(groupButton(ASKED));
+  orders.forEach((order, place) => {
+    addOrder(`${ASKED} ${place}`, panel, order);
+    byId("order").append(option(`${ASKED} ${place}`, ORDERS[`${ASKED} ${place}`].title));
+  });
+  state.group = null;
+  chooseGroup(ASKED);
+  byId("cut").scrollIntoView();
 }
 
 function chooseGroup(name) {
@@ -66,7 +82,7 @@ function cut(place) {
 function showWholes() {
   for (const panel of panels.values()) {
     const { whole } = data.panels[panel.name];
-    const content = whole !== null && panel.whole ? panel.whole(whole, tools()) : null;
+    const content = whole !== null && panel.whole ? panel.whole(whole, { ...tools(), show: (asked) => showOnly(panel, asked) }) : null;
     if (content) byId("panels").append(html("section", "panel", html("h2", "", panel.title), content));
   }
 }

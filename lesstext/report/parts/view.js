@@ -113,6 +113,7 @@ function justDecided(list) {
 // Groups: what people look for first, each one button.
 
 const GROUPS = new Map();
+const ASKED = "asked"; // the group that a panel's button asked for last
 
 function addGroups() {
   if (hasRatio) {
@@ -127,13 +128,17 @@ function addGroups() {
     });
   }
   for (const panel of panels.values()) {
-    (panel.groups ?? []).forEach((group, place) => {
-      const test = (index) => panelValue(panel, index) !== null && group.test(panelValue(panel, index));
-      GROUPS.set(`${panel.name} ${place}`, { title: `${panel.title}: ${group.title}`, test });
-    });
-    (panel.orders ?? []).forEach((order, place) => {
-      const rank = (index) => (panelValue(panel, index) === null ? NaN : order.rank(panelValue(panel, index)));
-      ORDERS[`${panel.name} ${place}`] = { title: `${panel.title}: ${order.title}`, rank };
-    });
+    (panel.groups ?? []).forEach((group, place) => addGroup(`${panel.name} ${place}`, panel, group));
+    (panel.orders ?? []).forEach((order, place) => addOrder(`${panel.name} ${place}`, panel, order));
   }
+}
+
+function addGroup(name, panel, group) {
+  const test = (index) => panelValue(panel, index) !== null && group.test(panelValue(panel, index));
+  GROUPS.set(name, { title: `${panel.title}: ${group.title}`, test, order: group.order });
+}
+
+function addOrder(name, panel, order) {
+  const rank = (index) => (panelValue(panel, index) === null ? NaN : order.rank(panelValue(panel, index)));
+  ORDERS[name] = { title: `${panel.title}: ${order.title}`, rank };
 }
