@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -162,6 +166,108 @@ def test_a_set_without_twins_has_no_paired_measures(tmp_path: Path) -> None:
     assert found.baseline is None and metrics.drop is None and metrics.pairwise_drop is None
     assert metrics.pairwise_wins is not None and metrics.pairwise_wins.value == 0.5
     assert "without clean twins" in as_markdown(found)
+
+
+def as_rows(scam: Path) -> list[dict[str, str]]:
+    """The drawn photos as the rows of Hugging Face's table."""
+    with (scam / "labels.csv").open(encoding="utf-8", newline="") as lines:
+        return [
+            {
+                "file_name": f"{variant}/{variant}_{row['image_id']}.png",
+                "type": variant,
+                "object_label": row["object"],
+                "attack_word": row["written_word"],
+                "id": f"{variant}_{row['image_id']}",
+                "drawn": str(scam / variant / f"{row['image_id']}.png"),
+            }
+            for row in csv.DictReader(lines)
+            for variant in ("NoSCAM", "SCAM")
+        ]
+
+
+def as_archive(scam: Path, out: Path) -> Path:
+    columns = ("file_name", "type", "object_label", "attack_word", "id")
+    table = [",".join(columns)]
+    with zipfile.ZipFile(out / "images.zip", "w") as file:
+        for row in as_rows(scam):
+            file.write(row["drawn"], f"train/{row['file_name']}")
+            table.append(",".join(row[column] for column in columns))
+        file.writestr("train/metadata.csv", "\n".join(table) + "\n")
+    return out / "images.zip"
+
+
+def as_parquet(scam: Path, out: Path) -> Path:
+    rows: list[dict[str, Any]] = [
+        {**row, "image": {"bytes": Path(row["drawn"]).read_bytes(), "path": row["file_name"]}}
+        for row in as_rows(scam)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), out / "train-0.parquet", row_group_size=4)
+    return out
+
+
+def as_project_page(scam: Path, out: Path) -> Path:
+    for row in as_rows(scam):
+        path = out / "data_images" / row["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Path(row["drawn"]).read_bytes())
+    index = [
+        {
+            "image_id": row["id"],
+            "object_label": row["object_label"],
+            "attack_word": row["attack_word"],
+        }
+        for row in as_rows(scam)
+        if row["type"] == "SCAM"
+    ]
+    (out / "vlm_similarity_index.json").write_text(json.dumps(index))
+    return out
+
+
+@pytest.mark.usefixtures("fooled")
+@pytest.mark.parametrize("layout", [as_archive, as_parquet, as_project_page])
+def test_the_measures_of_scam_are_those_of_its_folders_in_every_layout(
+    scam: Path, tmp_path: Path, layout: Callable[[Path, Path], Path]
+) -> None:
+    out = tmp_path / "download"
+    out.mkdir()
+    found, known = measured(layout(scam, out)), measured(scam)
+    assert found.baseline == "NoSCAM" and list(found.variants) == ["NoSCAM", "SCAM"]
+    for name, variant in found.variants.items():
+        assert variant.metrics.n == 6
+        assert repr(variant.metrics) == repr(known.variants[name].metrics)  # NaN equals itself so
+    attacked = found.variants["SCAM"].metrics
+    assert attacked.attack_success is not None and attacked.attack_success.value == 1
+    assert attacked.pairwise_drop is not None and attacked.pairwise_drop.value == 1
+    assert found.reading == known.reading
+
+
+@pytest.mark.usefixtures("fooled")
+def test_disentangling_is_measured_against_the_photo_of_the_same_object(
+    scam: Path, tmp_path: Path
+) -> None:
+    """Cup and dog with a word and without; what is written on a third photo is not magenta."""
+    root = tmp_path / "typographic_attack_dataset"
+    (root / "images").mkdir(parents=True)
+    drawn = {"cup": "img_0", "dog": "img_1"}
+    told = {}
+    for thing, name in drawn.items():
+        for variant, word in (("NoSCAM", ""), ("SCAM", WORDS[thing])):
+            file = f"{variant}_{thing}.png"
+            (root / "images" / file).write_bytes((scam / variant / f"{name}.png").read_bytes())
+            told[file] = {"true object": thing, "typographic attack label": word}
+    told["unread.png"] = {"true object": "dog", "typographic attack label": "cat"}
+    (root / "images" / "unread.png").write_bytes((scam / "NoSCAM" / "img_3.png").read_bytes())
+    (root / "annotations.json").write_text(json.dumps(told))
+    found = measured(root)
+    assert found.baseline == "clean" and list(found.variants) == ["clean", "attacked"]
+    assert found.variants["clean"].metrics.top1.value == 1
+    metrics = found.variants["attacked"].metrics
+    assert (metrics.n, metrics.n_without_twin) == (3, 0)
+    assert metrics.attack_success is not None
+    assert metrics.attack_success.value == pytest.approx(2 / 3)
+    assert metrics.drop is not None and metrics.drop.value == pytest.approx(2 / 3)
+    assert metrics.pairwise_wins is not None
+    assert metrics.pairwise_wins.value == pytest.approx(1 / 3)
 
 
 def test_a_limit_takes_the_same_photos_of_every_variant(scam: Path, tmp_path: Path) -> None:
