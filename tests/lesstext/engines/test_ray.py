@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from lesstext.annotators.base import Placement
+from lesstext.annotators.base import Annotator, Placement
+from lesstext.annotators.mentions import Mentions
 from lesstext.annotators.text_area import TextArea
 from lesstext.engines import engine_for, find_workers
 from lesstext.engines.whole_run import RunConfig, RunSummary, execute, plan
@@ -47,7 +49,7 @@ def cluster(plugin: Path) -> Iterator[None]:
         ray.shutdown()
 
 
-def score_on_ray(shards: Path, out: Path, annotator: TextArea = FAKE) -> RunSummary:
+def score_on_ray(shards: Path, out: Path, annotator: Annotator = FAKE) -> RunSummary:
     config = RunConfig(shards=(str(shards),), out=out, annotator=annotator, engine="ray")
     todo = plan(config)
     heard: list[int] = []
@@ -56,6 +58,18 @@ def score_on_ray(shards: Path, out: Path, annotator: TextArea = FAKE) -> RunSumm
     if not summary.failed and not todo.done:
         assert sum(heard) == sum(summary.counts.values())
     return summary
+
+
+def test_mentions_are_byte_for_byte_those_of_the_local_engine(tmp_path: Path, score: Score) -> None:
+    mentions = Mentions(tagger="none")
+    for name, caption in (("a", "a cat on a sofa"), ("b", "two dogs")):
+        write_tar(tmp_path / f"in/{name}.tar", sample("k", caption=caption))
+    score(tmp_path / "in", annotator=mentions)
+    assert score_on_ray(tmp_path / "in", tmp_path / "ray", mentions).exit_code == 0
+    for name in ("a", "b"):
+        local, far = (tmp_path / out / f"{name}.parquet" for out in ("scores", "ray"))
+        assert local.read_bytes() == far.read_bytes()
+        assert pq.read_table(far)["n_mentions"].to_pylist() == [{"a": 2, "b": 1}[name]]
 
 
 def test_score_and_export_are_byte_for_byte_those_of_the_local_engine(
