@@ -23,7 +23,7 @@ from attr_builder.evaluation.retrieval import CaptionedImages, measure_retrieval
 from attr_builder.evaluation.zeroshot import classify
 from attr_builder.labelled_images.sources import parse_classes
 from lesstext.clip import ClipModel, build_classifier, preprocessing, prompt_templates
-from lesstext.storage.files import atomic_path, write_text
+from lesstext.storage.files import atomic_path, remove_leftovers, write_text
 from train_clip.errors import ConfigError
 from train_clip.models.build import ModelBundle
 from train_clip.settings import EvalConfig
@@ -116,6 +116,7 @@ def evaluate_checkpoint(
     if out is None:
         with tempfile.TemporaryDirectory(prefix="train-clip-") as folder:
             return evaluator.measure(weights, Path(folder), 0)
+    remove_leftovers(out)
     values = evaluator.measure(weights, out, 0)
     write_text(out / "metrics.json", json.dumps({"checkpoint": str(checkpoint), **values}))
     return values

@@ -13,7 +13,7 @@ from attr_builder.evaluation.evaluate import NO_DEFENCE, Evaluation, VariantResu
 from attr_builder.evaluation.outcomes import Metrics, Predictions
 from attr_builder.evaluation.published import PUBLISHED
 from attr_builder.evaluation.statistics import PairedDrop, Rate
-from lesstext.storage.files import atomic_path, plain, write_text
+from lesstext.storage.files import atomic_path, plain, remove_leftovers, write_text
 from lesstext.storage.guard import claim_folder
 
 
@@ -77,6 +77,7 @@ def write_results(evaluation: Evaluation, out: Path) -> None:
     import pyarrow.parquet as pq
 
     claim_folder(out, "evaluation")
+    remove_leftovers(out)
     text = json.dumps(as_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(out / "results.json", text + "\n")
     write_text(out / "results.md", as_markdown(evaluation))

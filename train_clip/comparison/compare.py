@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesstext.storage.files import write_text
+from lesstext.storage.files import remove_leftovers, write_text
 from lesstext.storage.guard import claim_folder
 from train_clip.comparison.arms import ComparisonConfig
 from train_clip.comparison.page import write_report
@@ -35,6 +35,7 @@ def compare(config: ComparisonConfig, out: Path, jobs: int = 1) -> Comparison:
 
     objectives = {arm: make_objective(one) for arm, one in config.arms.items()}
     claim_folder(out, "comparison")
+    remove_leftovers(out)
     _train_missing(config, out, jobs)
     runs = [load_run(arm, seed, _folder(out, arm, seed)) for seed, arm in _plan(config)]
     _check_same_start(config, objectives, runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from attr_builder.evaluation.evaluate import (
 )
 from attr_builder.evaluation.results import as_markdown, write_results
 from lesstext.clip import ClipModel
+from lesstext.storage.owners import this_host
 from tests.attr_builder.conftest import photo
 
 GREYS = {"cup": 30, "dog": 140}
@@ -131,7 +133,12 @@ def test_the_table_tells_fooled_from_defended(scam: Path, tmp_path: Path) -> Non
     text = as_markdown(found)
     assert "| SCAM | none | 6 | 0.00 (" in text and "| SCAM | telea | 6 | 100.00 (" in text
     assert "by chance 33.33." in text and "`fake magenta=1`" in text
+    dead = subprocess.Popen(["true"])
+    dead.wait()
     write_results(found, tmp_path / "out")
+    (tmp_path / f"out/.results.json.{this_host()}-{dead.pid}.partial").write_text("{")
+    write_results(found, tmp_path / "out")  # a killed run's half is gone
+    assert not list((tmp_path / "out").glob(".*.partial"))
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["variants"]["SCAM, blur"]["defence"] == "blur"
     assert stored["reading"]["none"]["n"] == 6
