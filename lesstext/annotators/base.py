@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from lesstext.errors import AnnotatorError, UsageError
+from lesstext.errors import AnnotatorError
 from lesstext.images import DEFAULT_MAX_PIXELS
+from lesstext.plugins import load_plugin, plugin_names
 from lesstext.shards.samples import OpenSample, Row, fail, open_sample
 from lesstext.shards.tar_reading import SampleEntry
 from lesstext.timing import StageClock
@@ -188,13 +188,7 @@ def table_schema(annotator: Annotator) -> pa.Schema:
 
 def find_annotator(name: str) -> type[Annotator]:
     """The annotator of that name, built in or installed; raises UsageError for an unknown one."""
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise UsageError(f"unknown annotator {name!r}; known: {', '.join(sorted(found))}")
-    try:
-        annotator = found[name].load()
-    except ImportError as error:
-        raise AnnotatorError(f"annotator {name!r} cannot be imported: {error}") from error
+    annotator = load_plugin(ENTRY_POINT_GROUP, "annotator", name, AnnotatorError)
     if not (isinstance(annotator, type) and issubclass(annotator, Annotator)):
         raise AnnotatorError(f"annotator {name!r} is {annotator!r}, not a subclass of Annotator")
     if annotator.name != name:
@@ -204,4 +198,4 @@ def find_annotator(name: str) -> type[Annotator]:
 
 def annotator_names() -> list[str]:
     """The names of all annotators that are installed."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return plugin_names(ENTRY_POINT_GROUP)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from lesstext.errors import DetectorError, UsageError
 from lesstext.images import Pixels
+from lesstext.plugins import load_plugin
 
 DEFAULT_DETECTOR = "craft"
 ENTRY_POINT_GROUP = "lesstext.detectors"
@@ -118,13 +118,7 @@ def identify_detector(settings: DetectorSettings) -> str:
 
 
 def _module(name: str) -> DetectorModule:
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise UsageError(f"unknown detector {name!r}; known: {', '.join(sorted(found))}")
-    try:
-        module: DetectorModule = found[name].load()
-    except ImportError as error:
-        raise DetectorError(f"detector {name!r} cannot be imported: {error}") from error
+    module: DetectorModule = load_plugin(ENTRY_POINT_GROUP, "detector", name, DetectorError)
     return module
 
 

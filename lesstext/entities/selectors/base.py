@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Literal, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from lesstext.errors import AnnotatorError, UsageError
 from lesstext.images import Pixels
+from lesstext.plugins import load_plugin
 
 DEFAULT_SELECTOR = "clip"
 ENTRY_POINT_GROUP = "lesstext.selectors"
@@ -94,11 +94,5 @@ def identify_selector(settings: SelectorSettings) -> str:
 
 
 def _module(name: str) -> SelectorModule:
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise UsageError(f"unknown selector {name!r}; known: {', '.join(sorted(found))}")
-    try:
-        module: SelectorModule = found[name].load()
-    except ImportError as error:
-        raise AnnotatorError(f"selector {name!r} cannot be imported: {error}") from error
+    module: SelectorModule = load_plugin(ENTRY_POINT_GROUP, "selector", name, AnnotatorError)
     return module
