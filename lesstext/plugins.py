@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any
 
 from lesstext.errors import LesstextError, UsageError
@@ -13,15 +15,23 @@ def plugin_names(group: str) -> list[str]:
     return sorted({point.name for point in entry_points(group=group)})
 
 
-def load_plugin(group: str, kind: str, name: str, error: type[LesstextError]) -> Any:
+def load_plugin(
+    group: str,
+    kind: str,
+    name: str,
+    error: type[LesstextError],
+    built_in: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """What a name of the group stands for, imported; `kind` is what messages call it.
 
+    `built_in` adds names that no installed package can take, each with its `module:attribute`.
     Raises UsageError for a name that is not installed, `error` where it cannot be imported.
     """
     found = {point.name: point for point in entry_points(group=group)}
+    found |= {own: EntryPoint(own, value, group) for own, value in built_in.items()}
     if name not in found:
         raise UsageError(f"unknown {kind} {name!r}; known: {', '.join(sorted(found))}")
     try:
         return found[name].load()
-    except ImportError as failure:
+    except (ImportError, AttributeError) as failure:
         raise error(f"{kind} {name!r} cannot be imported: {failure}") from failure

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,3 +94,17 @@ def _die_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
     os._exit(1)
+
+
+def nameless_memory(n_bytes: int, label: str) -> int:
+    """A descriptor of memory to share: nothing is left behind, however the processes end.
+
+    `label` is what the system's lists of open files show, where they can.
+    """
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create(label)
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    os.truncate(file, n_bytes)
+    return file

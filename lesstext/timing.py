@@ -1,9 +1,9 @@
-"""Where the time went, by stage."""
+"""Where the time went, by stage, and how often what happened."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +14,8 @@ class StageClock:
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._start = time.perf_counter()
+        self.tallies: Counter[str] = Counter()
+        """How many samples met with something that is worth telling, by its name."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

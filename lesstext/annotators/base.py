@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from lesstext.errors import AnnotatorError
+from lesstext.errors import AnnotatorError, UsageError
 from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.plugins import load_plugin, plugin_names
 from lesstext.shards.samples import OpenSample, Row, fail, open_sample
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lesstext.tables.table import Footer
+
+T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "lesstext.annotators"
 
@@ -94,6 +96,16 @@ class Worker(Protocol):
         the shard as a whole is not to be annotated, WorkerBrokenError when the worker is no more
         of use and must be replaced.
         """
+        ...
+
+
+@runtime_checkable
+class Helped(Protocol):
+    """What a worker may be besides: one that has helper processes, and a device to feed."""
+
+    def aside(self, work: Callable[[], T]) -> T:
+        """What `work`, which can be pickled, returns or raises; a helper does it where there is
+        one. Raises WorkerBrokenError where that is lost."""
         ...
 
 
@@ -176,6 +188,20 @@ class _OneByOne:
             sample.row.update(self.annotator.describe(sample, inputs))
         except Exception as error:  # the one-sample boundary: recorded in the row
             fail(sample.row, "annotator_error", repr(error))
+
+
+def inherit_failure(row: Row, name: str, other: Row) -> None:
+    """Fail a row that is ok where the table of annotator `name` knows nothing of its sample."""
+    if row["status"] == "ok" and other["status"] != "ok":
+        fail(row, other["status"], f"{name}: {other['error']}")
+
+
+def require_regions(text_area: Footer) -> None:
+    """Raise UsageError for a table of text areas that was stored without its regions."""
+    if not text_area.settings.get("regions", True):
+        raise UsageError(
+            f"the text areas of shard {text_area.shard} were stored without their regions"
+        )
 
 
 def table_schema(annotator: Annotator) -> pa.Schema:

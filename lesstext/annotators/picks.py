@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from lesstext.annotators.base import Annotator, Part, Placement, Worker
+from lesstext.annotators.base import (
+    Annotator,
+    Part,
+    Placement,
+    Worker,
+    inherit_failure,
+    require_regions,
+)
 from lesstext.dataclass_options import Flag, check_choices
 from lesstext.entities.knowledge_base import open_kb
 from lesstext.entities.selectors.base import (
@@ -127,10 +134,8 @@ class Picks(Annotator):
             )
         if (text_area is None) != (self.fill is None):
             raise UsageError("--fill and --input text_area=SCORES go together: give both")
-        if text_area is not None and not text_area.settings.get("regions", True):
-            raise UsageError(
-                f"the text areas of shard {text_area.shard} were stored without their regions"
-            )
+        if text_area is not None:
+            require_regions(text_area)
 
     @contextmanager
     def load(self, placement: Placement) -> Iterator[Worker]:
@@ -187,7 +192,7 @@ class PicksWorker:
         )
         for number, sample in enumerate(images):
             found = candidates[number]
-            _inherit_failure(sample.row, MENTIONS, mentions[number])
+            inherit_failure(sample.row, MENTIONS, mentions[number])
             sample.row.update(n_mentions=_n_mentions(mentions[number]), n_candidates=len(found))
             pixels = self._pixels(part, sample, number) if found else None
             waiting.append((sample.row, found, pixels))
@@ -217,7 +222,7 @@ class PicksWorker:
         if self._options.fill is None:
             return pixels
         area = part.inputs[TEXT_AREA][number]
-        _inherit_failure(sample.row, TEXT_AREA, area)
+        inherit_failure(sample.row, TEXT_AREA, area)
         if sample.row["status"] != "ok":
             return None
         with part.clock.stage("fill"):
@@ -258,12 +263,6 @@ class PicksWorker:
             for similarity, one in both
         ]
         row.update(best_entity=both[0][1].entity_id, best_similarity=both[0][0])
-
-
-def _inherit_failure(row: Row, name: str, other: Row) -> None:
-    """A sample of which an input knows nothing has failed here, too."""
-    if row["status"] == "ok" and other["status"] != "ok":
-        fail(row, other["status"], f"{name}: {other['error']}")
 
 
 def _n_mentions(row: Row) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from lesstext.annotators.base import Annotator, Part, Placement, Worker, WorkerBrokenError
 from lesstext.dataclass_options import Flag
 from lesstext.errors import UsageError
 from lesstext.images import DEFAULT_MAX_PIXELS
 from lesstext.shards.samples import Row
-from lesstext.text_detection.helpers import Helpers, InlineHelpers, helpers_for
+from lesstext.text_detection.helpers import (
+    HelperLostError,
+    Helpers,
+    InlineHelpers,
+    helpers_for,
+)
 from lesstext.text_detection.pipeline import Pipeline
 from lesstext.text_detection.protocol import (
     DEFAULT_DETECTOR,
@@ -28,20 +32,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextArea(Annotator):
     """Find the text in each image: its share of the image's area, and its regions."""
 
     name: ClassVar[str] = "text_area"
 
-    detector: Annotated[str, Flag("craft, easyocr, rapidocr or an installed plug-in.")] = (
+    detector: Annotated[str, Flag("craft, checked, cascade, easyocr, rapidocr or a plug-in.")] = (
         DEFAULT_DETECTOR
     )
     size_px: Annotated[
-        int | None, Flag("Longer side in px at which text is sought. [craft: 384]", ("size",))
+        int | None,
+        Flag("Longer side in px at which text is sought. [384; checked: 640]", ("size",)),
     ] = None
     precision: Annotated[
-        str | None, Flag("float32, bfloat16 or float16. [bfloat16 where the hardware has it]")
+        str | None, Flag("float32, bfloat16 or float16. [craft: bfloat16 where hardware has it]")
     ] = None
     weights: Annotated[str | None, Flag("Weights file, instead of searching.")] = None
     options: Annotated[
@@ -112,6 +120,7 @@ class TextAreaWorker:
     ) -> None:
         self.id = detector.id
         self._options = options
+        self._tallies: Mapping[str, int] = getattr(detector, "tallies", {})
         self._detector = staged(detector)
         self._helpers = helpers or InlineHelpers(self._detector.batch_size)
 
@@ -126,7 +135,22 @@ class TextAreaWorker:
             max_pixels=self._options.max_pixels,
             keep_regions=self._options.regions,
         )
-        try:
+        before = dict(self._tallies)
+        with _broken_where_lost():
             yield from pipeline.rows()
-        except BrokenProcessPool as error:
-            raise WorkerBrokenError(f"a helper process was killed: {error}") from error
+        for name, n in self._tallies.items():
+            part.clock.tallies[name] += n - before[name]
+
+    def aside(self, work: Callable[[], T]) -> T:
+        """Let a helper do it, and wait."""
+        with _broken_where_lost():
+            return self._helpers.do(work)
+
+
+@contextmanager
+def _broken_where_lost() -> Iterator[None]:
+    """A worker that lost a helper must be replaced."""
+    try:
+        yield
+    except HelperLostError as error:
+        raise WorkerBrokenError(str(error)) from error

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lesstext.cli.datacomp.group import datacomp
 from lesstext.cli.entities.group import entities
 from lesstext.cli.lazy import AnnotatorGroup, made_by
 from lesstext.cli.options import AllowPipe, Engine, Replace, Shards
@@ -29,6 +30,15 @@ app.add_typer(
     no_args_is_help=True,
     help="Entities that captions name and images show: knowledge bases, mentions, labels.",
     epilog="Example: `lesstext entities find laion/ --out mentions/`",
+)
+
+
+app.add_typer(
+    datacomp,
+    name="datacomp",
+    no_args_is_help=True,
+    help="Subset lists for DataComp: chosen by metadata, combined, bundled to be submitted.",
+    epilog="Example: `lesstext datacomp combine intersect top.npy basic.npy --out both.npy`",
 )
 
 

@@ -92,7 +92,7 @@ def _filter(
     set_up_logging(verbose)
     scores = location(out) / "scores"
     run = run_config(TextArea, shards, scores, values, slice=parse_slice(slice_))
-    if all(values[name] is None for name in ("max_text_area", "keep_fraction", "where")):
+    if all(values[name] is None for name in ("max_text_area", "keep_fraction", "where", "policy")):
         values["max_text_area"] = _MAX_TEXT_AREA
     config = FilterConfig(
         run=run,

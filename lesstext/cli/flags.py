@@ -14,7 +14,7 @@ from lesstext.errors import UsageError
 from lesstext.storage.paths import Location, location
 
 # What RunConfig is given otherwise than by a flag of the same name.
-_ELSEWHERE = ("shards", "out", "annotator", "inputs", "slice")
+_ELSEWHERE = ("shards", "out", "annotator", "inputs", "beside", "slice")
 _INPUT = inspect.Parameter("input", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Inputs)
 
 

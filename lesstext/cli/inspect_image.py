@@ -21,11 +21,15 @@ _COLOUR = (255, 0, 200)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What a detector sees in one image file; `error` is set when it cannot be read."""
+    """What a detector sees in one image file; `error` is set when it cannot be decoded.
+
+    `words` is None from a detector that does not read.
+    """
 
     path: Path
     text_area_ratio: float | None = None
     regions: list[dict[str, Any]] = field(default_factory=list)
+    words: list[dict[str, Any]] | None = None
     picture: Path | None = None
     error: str | None = None
 
@@ -33,9 +37,10 @@ class Inspection:
         if self.error is not None:
             return f"{self.path}: {self.error}"
         drawn = f", drawn in {self.picture}" if self.picture else ""
+        read = " · ".join(word["text"] for word in self.words or ())
         return (
             f"{self.path}: text-area ratio {self.text_area_ratio:.4f}, "
-            f"{len(self.regions)} regions{drawn}"
+            f"{len(self.regions)} regions{drawn}" + (f", read: {read}" if read else "")
         )
 
     def as_json(self) -> str:
@@ -44,6 +49,7 @@ class Inspection:
                 "path": str(self.path),
                 "text_area_ratio": self.text_area_ratio,
                 "regions": self.regions,
+                "words": self.words,
                 "picture": str(self.picture) if self.picture else None,
                 "error": self.error,
             }
@@ -65,6 +71,12 @@ def inspect_image(path: Path, detector: Detector, picture: Path | None = None) -
         regions=[
             {"score": round(float(score), 4), "polygon": polygon.round(2).tolist()}
             for polygon, score in zip(regions.polygons, regions.scores, strict=True)
+        ],
+        words=None
+        if regions.words is None
+        else [
+            {"text": w.text, "score": round(w.score, 4), "polygon": w.region.round(2).tolist()}
+            for w in regions.words
         ],
         picture=picture,
     )

@@ -13,6 +13,7 @@ from lesstext.cli.terminal import print_selection
 from lesstext.dataclass_options import Flag, build, with_options
 from lesstext.errors import UsageError
 from lesstext.policies import text_area
+from lesstext.policies.named import POLICIES, PolicyName, PolicyParameters, policy_rule
 from lesstext.shards.specs import expand_specs
 from lesstext.storage.paths import Location, location
 from lesstext.tables.folder import TableSource, parse_source
@@ -31,6 +32,9 @@ class SelectConfig:
     require: Annotated[
         list[str] | None, Flag("Refuse unless every one of these shards has its tables.")
     ] = None
+    policy: Annotated[
+        PolicyName | None, Flag(f"A rule that has a name: {', '.join(POLICIES)}.")
+    ] = None
     max_text_area: Annotated[
         float | None, Flag("Keep images whose text-area ratio, in 0 to 1, is at most this.")
     ] = None
@@ -38,6 +42,13 @@ class SelectConfig:
         float | None, Flag("Keep this share of ok samples, lowest text-area ratio first.")
     ] = None
     by: Annotated[str | None, Flag("With --keep-fraction: the column to go by instead.")] = None
+    max_overlap: Annotated[
+        float | None, Flag("With --policy parrot: share of caption words that may be shown. [0]")
+    ] = None
+    fuzzy: Annotated[bool, Flag("With --policy parrot: compare letters, not words.")] = False
+    score: Annotated[
+        str | None, Flag("With --policy clip-score: the column to go by. [similarity]")
+    ] = None
     highest: Annotated[bool, Flag("With --by: keep the highest, not the lowest.")] = False
     where: Annotated[
         str | None, Flag('SQL over columns: "text_area_ratio < 0.02 and width >= 200".')
@@ -61,8 +72,14 @@ class SelectConfig:
         if self.control not in (None, "random"):
             raise UsageError(f"--control must be random, got {self.control!r}")
         given = [self.max_text_area, self.keep_fraction, self.where]
-        if sum(value is not None for value in given) != 1:
-            raise UsageError("give exactly one of --max-text-area, --keep-fraction and --where")
+        if self.policy is None and sum(value is not None for value in given) != 1:
+            raise UsageError(
+                "give exactly one of --max-text-area, --keep-fraction and --where, or a --policy"
+            )
+        if self.policy is not None and (self.by is not None or self.highest):
+            raise UsageError("--by and --highest go with --keep-fraction, without --policy")
+        if self.policy is None and (self.max_overlap is not None or self.fuzzy or self.score):
+            raise UsageError("--max-overlap, --fuzzy and --score go with --policy")
         if self.keep_fraction is None and (self.by is not None or self.highest):
             raise UsageError("--by and --highest go with --keep-fraction")
         if self.highest and self.by is None:
@@ -71,6 +88,8 @@ class SelectConfig:
     @property
     def rule(self) -> Rule:
         keep_failed = self.on_failed == "keep"
+        if self.policy is not None:
+            return policy_rule(self.policy, self._parameters(keep_failed))
         if self.max_text_area is not None:
             return text_area.at_most(self.max_text_area, seed=self.seed, keep_failed=keep_failed)
         if self.keep_fraction is not None and self.by is None:
@@ -80,6 +99,18 @@ class SelectConfig:
             keep_fraction=self.keep_fraction,
             by=self.by,
             highest=self.highest,
+            seed=self.seed,
+            keep_failed=keep_failed,
+        )
+
+    def _parameters(self, keep_failed: bool) -> PolicyParameters:
+        return PolicyParameters(
+            max_text_area=self.max_text_area,
+            keep_fraction=self.keep_fraction,
+            max_overlap=self.max_overlap,
+            fuzzy=self.fuzzy,
+            score=self.score,
+            where=self.where,
             seed=self.seed,
             keep_failed=keep_failed,
         )

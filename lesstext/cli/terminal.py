@@ -74,6 +74,17 @@ def describe(report: ShardReport) -> str:
     return f"shard {report.shard}: {counts}{damage}"
 
 
+def tallies(reports: Sequence[ShardReport]) -> list[str]:
+    """What is worth telling of the samples that were annotated now, a line each."""
+    now = [report for report in reports if report.seconds]
+    n_samples = sum(report.n_samples for report in now)
+    names = sorted({name for report in now for name in report.tallies})
+    totals = {name: sum(report.tallies.get(name, 0) for report in now) for name in names}
+    return [
+        f"{name}: {n} of {n_samples} samples ({n / n_samples:.1%})" for name, n in totals.items()
+    ]
+
+
 def busy_stages(reports: Sequence[ShardReport]) -> str:
     """Which share of the workers' time each stage was busy, the busiest first.
 
@@ -113,6 +124,8 @@ def print_summary(summary: RunSummary) -> None:
         print("not one sample was ok")
     if busy := busy_stages(summary.reports):
         print(f"busy: {busy}")
+    for line in tallies(summary.reports):
+        print(line)
     _print_names("damaged shards (what could be read is kept)", summary.damaged)
     _print_names("failed shards", summary.failed)
 
@@ -129,6 +142,8 @@ def print_selection(selection: Selection, shown_in: Location | None = None) -> N
         print(f"  {counts.failed_but_kept} of the kept are failures")
     if selection.kind == "rule":
         print(f"  {_rule_in_words(selection)}")
+        if "policy" in selection.rule:
+            print(f"  sql: {selection.sql}")
         for line in _joins_in_words(selection.joined):
             print(f"  {line}")
 
@@ -144,12 +159,19 @@ def _joins_in_words(joined: Mapping[str, JoinCounts]) -> Iterator[str]:
 
 
 def _rule_in_words(selection: Selection) -> str:
-    rule = selection.rule
+    rule, parts = selection.rule, []
+    if "policy_where" in rule:
+        parts.append(text_area.in_words(rule["policy_where"]))
+    if rule.get("at_random"):
+        parts.append(f"{rule['keep_fraction']:g} at random, seed {rule['seed']}")
+    elif "keep_fraction" in rule:
+        side, word = ("highest", "at least") if rule["highest"] else ("lowest", "at most")
+        cut = "" if selection.threshold is None else f": {word} {selection.threshold:g}"
+        parts.append(f"the {side} {rule['keep_fraction']:g} by {rule['by']}{cut}")
     if "where" in rule:
-        return f"rule: {text_area.in_words(rule['where'])}"
-    side, word = ("highest", "at least") if rule["highest"] else ("lowest", "at most")
-    cut = "" if selection.threshold is None else f": {word} {selection.threshold:g}"
-    return f"rule: the {side} {rule['keep_fraction']:g} by {rule['by']}{cut}"
+        parts.append(text_area.in_words(rule["where"]))
+    name = f"policy {rule['policy']}" if "policy" in rule else "rule"
+    return f"{name}: {' and '.join(parts)}"
 
 
 def _print_names(title: str, reports: Sequence[ShardReport]) -> None:

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lesstext.annotators.base import Part, Worker, table_schema
+from lesstext.annotators.base import Helped, Part, Worker, table_schema
 from lesstext.engines.inputs import InputTable, describe_inputs, find_inputs
 from lesstext.engines.parts import Parts
 from lesstext.engines.resume import done_report
@@ -30,6 +30,9 @@ from lesstext.tables.table import (
     table_digest,
 )
 from lesstext.timing import StageClock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _log = logging.getLogger(__name__)
 
@@ -51,17 +54,25 @@ def annotate_shard(task: Task, worker: Worker, progress: OnProgress | None = Non
         if done is not None:
             return done
         with clock.stage("index"):
-            shard = _Shard(local, before, local.sha256(), local.index(task.source.name))
+            sha256 = worker.aside(local.sha256) if isinstance(worker, Helped) else local.sha256()
+            shard = _Shard(local, before, sha256, local.index(task.source.name))
         inputs = find_inputs(task.inputs, task.source.name, before)
         _check_inputs(task, inputs)
         parts = _parts(task, worker, shard, inputs)
         for n_new in _annotate(task, worker, shard, inputs, parts, clock):
             if progress is not None:
                 progress(InShard(n_new, parts.n_rows, len(shard.index.samples)))
-        footer = _write_table(task, shard, worker.id, inputs, parts.rows(), clock)
+        if task.beside is not None:
+            second = task.beside.alone(task)
+            _write_table(second, shard, task.beside.annotator_id, {}, parts.tables(), clock)
+        footer = _write_table(task, shard, worker.id, inputs, parts.tables(), clock)
         parts.remove()
     return ShardReport(
-        shard=footer.shard, counts=footer.counts, problems=footer.problems, seconds=clock.as_dict()
+        shard=footer.shard,
+        counts=footer.counts,
+        problems=footer.problems,
+        seconds=clock.as_dict(),
+        tallies=dict(clock.tallies),
     )
 
 
@@ -104,12 +115,23 @@ def _parts(task: Task, worker: Worker, shard: _Shard, inputs: Mapping[str, Input
         "annotator": worker.id,
         "settings": task.annotator.settings,
         "inputs": describe_inputs(inputs),
+        "beside": None if task.beside is None else task.beside.annotator_id,
     }
     keys = [entry.key for entry in shard.index.samples]
-    parts = Parts(task.table, table_schema(task.annotator), identity, keys)
+    parts = Parts(task.table, _row_schema(task), identity, keys)
     if task.rescore and task.window is None and task.lost is None:
         parts.forget()
     return parts
+
+
+def _row_schema(task: Task) -> pa.Schema:
+    """The columns of all tables that the rows fill."""
+    import pyarrow as pa
+
+    schemas = [table_schema(task.annotator)]
+    if task.beside is not None:
+        schemas.append(table_schema(task.beside.annotator))
+    return pa.unify_schemas(schemas)
 
 
 def _annotate(
@@ -172,20 +194,20 @@ def _write_table(
     shard: _Shard,
     annotator: str,
     inputs: Mapping[str, InputTable],
-    rows: Iterable[Row],
+    tables: Iterable[pa.Table],
     clock: StageClock,
 ) -> Footer:
     """Write the stats, and then the table, so that there is none whose digest is not known."""
     counts: Counter[str] = Counter()
 
     def write_stats(table: Path) -> None:
-        _write_stats(task, footer, clock.as_dict(), table_digest(table))
+        _write_stats(task, footer, clock, table_digest(table))
 
     with TableWriter(task.table, table_schema(task.annotator), before=write_stats) as table:
-        for row in rows:
-            _log_trouble(task.source.name, row)
-            counts[row["status"]] += 1
-            table.add(row)
+        for some in tables:
+            _log_trouble(task.source.name, some)
+            counts.update(some["status"].to_pylist())
+            table.add_table(some)
         if _fingerprint(shard.local, task) != shard.fingerprint:
             raise ShardError(task.source.name, "changed while it was being annotated")
         footer = Footer(
@@ -203,14 +225,14 @@ def _write_table(
     return footer
 
 
-def _log_trouble(shard: str, row: Row) -> None:
-    if row["error"] is not None:
+def _log_trouble(shard: str, rows: pa.Table) -> None:
+    for row in rows.select(["key", "status", "error"]).filter(rows["error"].is_valid()).to_pylist():
         _log.info("shard %s, key %s: %s: %s", shard, row["key"], row["status"], row["error"])
 
 
-def _write_stats(task: Task, footer: Footer, seconds: dict[str, float], table: str) -> None:
+def _write_stats(task: Task, footer: Footer, clock: StageClock, table: str) -> None:
     """What may differ between equal runs goes here, never into the table; and its digest."""
-    n = footer.n_samples
+    n, seconds = footer.n_samples, clock.as_dict()
     stats: dict[str, Any] = {
         "shard": footer.shard,
         "location": task.source.place,
@@ -219,6 +241,7 @@ def _write_stats(task: Task, footer: Footer, seconds: dict[str, float], table: s
         "counts": footer.counts,
         "problems": footer.problems,
         "seconds": seconds,
+        **({"tallies": dict(clock.tallies)} if clock.tallies else {}),
         "images_per_s": round(n / seconds["total"], 3) if seconds["total"] else None,
     }
     path = stats_path(task.out, task.source.name)

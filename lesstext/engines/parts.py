@@ -83,24 +83,32 @@ class Parts:
     def flush(self) -> None:
         """Bring all rows to disk."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         if self._rows:
             first = self.n_rows - len(self._rows)
             file = self._folder / f"{first:09d}{PART_SUFFIX}"
-            with atomic_path(file, durable=False) as partial:
-                pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), partial)
+            with (
+                atomic_path(file, durable=False) as partial,
+                pa.ipc.new_file(partial, self._schema) as writer,
+            ):
+                writer.write_table(self._in_memory())
             self._files.append((file, len(self._rows)))
             self._rows = []
 
-    def rows(self) -> Iterator[Row]:
+    def tables(self) -> Iterator[pa.Table]:
         """All rows, in tar order; raises TableError where a part has gone meanwhile."""
         for file, n_rows in self._files:
-            rows = self._read(file)
-            if len(rows) != n_rows:
+            table = self._read(file)
+            if table is None or table.num_rows != n_rows:
                 raise TableError(f"{file} has changed meanwhile; run the same command again")
-            yield from rows
-        yield from self._rows
+            yield table
+        if self._rows:
+            yield self._in_memory()
+
+    def _in_memory(self) -> pa.Table:
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(self._rows, schema=self._schema)
 
     def forget(self) -> None:
         """Begin anew."""
@@ -119,27 +127,28 @@ class Parts:
         found_files: list[Location] = list(self._folder.rglob(f"*{PART_SUFFIX}"))
         for file in sorted(found_files, key=str):
             try:
-                rows = self._read(file)
+                table = self._read(file)
             except (OSError, LesstextError, ValueError):
-                rows = []
-            found = [row["key"] for row in rows]
+                table = None
+            found = [] if table is None else table["key"].to_pylist()
             if not found or found != list(keys[self.n_rows : self.n_rows + len(found)]):
                 file.unlink(missing_ok=True)
                 continue
             self._files.append((file, len(found)))
             self.n_rows += len(found)
 
-    def _read(self, file: Location) -> list[Row]:
-        """A part's rows; none when it was made from something else."""
-        import pyarrow.parquet as pq
+    def _read(self, file: Location) -> pa.Table | None:
+        """A part's rows; None when it was made from something else."""
+        import pyarrow as pa
 
         with scratch_folder() as folder:
             path = file if isinstance(file, Path) else folder / file.name
             if isinstance(file, RemotePath):
                 file.download(path)
-            table = pq.read_table(path)
+            with pa.OSFile(str(path)) as opened:
+                table = pa.ipc.open_file(opened).read_all()
         made_from = (table.schema.metadata or {}).get(_METADATA_KEY)
         if not table.schema.equals(self._schema) or made_from != self._made_from:
-            return []
-        rows: list[Row] = table.to_pylist()
-        return rows
+            return None
+        table.validate(full=True)
+        return table

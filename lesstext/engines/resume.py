@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lesstext.engines.inputs import describe_inputs, find_inputs, input_ids
@@ -23,7 +23,7 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
     None also where that cannot be told (no ETag, a `pipe:`, trouble with the storage): then the
     worker finds out after fetching it.
     """
-    if task.rescore:
+    if task.rescore or not _is_beside_done(task, done_before):
         return None
     try:
         if task.source.is_local:
@@ -37,7 +37,7 @@ def done_before(task: Task, annotator: str) -> ShardReport | None:
 
 def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport | None:
     """A report from the existing table if it was made from these bytes by this annotator."""
-    if task.rescore:
+    if task.rescore or not _is_beside_done(task, lambda t, name: done_report(t, shard, name)):
         return None
     try:
         footer = read_footer(task.table)
@@ -48,6 +48,12 @@ def done_report(task: Task, shard: Fingerprint, annotator: str) -> ShardReport |
     if footer.fingerprint != shard or not _is_as_written(task):
         return None
     return report_from_footer(task, footer, annotator)
+
+
+def _is_beside_done(task: Task, done: Callable[[Task, str], ShardReport | None]) -> bool:
+    """Whether the second table stands, where there shall be one."""
+    beside = task.beside
+    return beside is None or done(beside.alone(task), beside.annotator_id) is not None
 
 
 def report_from_footer(task: Task, footer: Footer, annotator: str) -> ShardReport | None:

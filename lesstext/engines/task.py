@@ -36,10 +36,33 @@ OnSamples = Callable[[str, InShard], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A second table of each shard, which the rows of the annotator fill on the way.
+
+    It is the table that its own `annotator`, whose id is `annotator_id`, would make of the shard.
+    """
+
+    out: Location
+    annotator: Annotator
+    annotator_id: str
+
+    def alone(self, task: Task) -> Task:
+        """The task that makes this table of the same shard, and nothing else."""
+        return Task(
+            source=task.source,
+            out=self.out,
+            annotator=self.annotator,
+            rescore=task.rescore,
+            run=task.run,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One shard to annotate; a pure description, so that any process or machine can take it.
 
-    `inputs` are the table folders of other annotators, by name. `run` names the run that gives it
+    `inputs` are the table folders of other annotators, by name; `beside` is a second table that is
+    filled on the way, and the shard is done when both are. `run` names the run that gives it
     out: a shard claimed by an earlier attempt of the same run is free.
 
     After a worker was lost at it: `window` is how many samples to do at a time, each lot brought to
@@ -54,6 +77,7 @@ class Task:
     run: str = ""
     window: int | None = None
     lost: str | None = None
+    beside: Beside | None = None
 
     @property
     def table(self) -> Location:
@@ -65,7 +89,8 @@ class ShardReport:
     """What became of one shard. `error` is set when it failed and has no table.
 
     `claimed_by` is set when nothing was done because another process is at work on the shard.
-    `counts` are samples by status; `problems` is damage that cost no readable sample.
+    `counts` are samples by status, `tallies` those that met with something worth telling;
+    `problems` is damage that cost no readable sample.
     """
 
     shard: str
@@ -75,6 +100,7 @@ class ShardReport:
     error: str | None = None
     claimed_by: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    tallies: dict[str, int] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:

@@ -17,7 +17,7 @@ from lesstext.engines import ENGINES, find_workers
 from lesstext.engines.inputs import check_inputs, first_footers
 from lesstext.engines.parts import remove_parts_of
 from lesstext.engines.resume import done_before, refuse_other_origin, refuse_other_shards
-from lesstext.engines.task import OnSamples, ShardReport, Task
+from lesstext.engines.task import Beside, OnSamples, ShardReport, Task
 from lesstext.errors import UsageError
 from lesstext.shards.specs import ShardSource, expand_specs, input_places
 from lesstext.storage.claims import clean_up, holder_of
@@ -41,13 +41,15 @@ OnReport = Callable[[ShardReport], None]
 class RunConfig:
     """What `lesstext annotate` was asked for; written beside the tables.
 
-    `inputs` are the table folders of other annotators that it reads, by name.
+    `inputs` are the table folders of other annotators that it reads, by name; `beside` is another
+    annotator whose tables the rows fill on the way, and the folder for them.
     """
 
     shards: tuple[str, ...]
     out: Location
     annotator: Annotator
     inputs: Mapping[str, Location] = field(default_factory=dict)
+    beside: tuple[Annotator, Location] | None = None
     engine: Annotated[
         str, Flag("local: processes of this machine; ray: a Ray cluster, or a local one.")
     ] = "local"
@@ -87,6 +89,8 @@ class RunConfig:
         fields = asdict(self)
         options = fields.pop("annotator")
         named = {"annotator": self.annotator.name, "options": options, **fields}
+        if self.beside is None:
+            del named["beside"]
         return json.dumps(named, indent=2, default=str) + "\n"
 
 
@@ -146,7 +150,10 @@ def plan(config: RunConfig) -> Plan:
     Raises UsageError for impossible requests, AnnotatorError for an absent device.
     """
     sources = expand_specs(config.shards, allow_pipe=config.allow_pipe)
-    refuse_overlap(config.out, [*input_places(config.shards, sources), *config.inputs.values()])
+    read = [*input_places(config.shards, sources), *config.inputs.values()]
+    refuse_overlap(config.out, read)
+    if config.beside is not None:
+        refuse_overlap(config.beside[1], [*read, config.out])
     config.annotator.accept(first_footers(config.inputs))
     workers, annotator_id = find_workers(
         config.engine,
@@ -156,11 +163,12 @@ def plan(config: RunConfig) -> Plan:
         workers=config.workers,
         helpers=config.helpers,
     )
+    beside = _beside(config, workers)
     done: list[ShardReport] = []
     tasks: list[Task] = []
     wanted = _part(sources, config)
     run = uuid.uuid4().hex
-    everything = [_task(source, config, run) for source in wanted]
+    everything = [_task(source, config, run, beside) for source in wanted]
     for task, report in zip(
         everything, _look_up(everything, config.out, annotator_id), strict=True
     ):
@@ -168,10 +176,9 @@ def plan(config: RunConfig) -> Plan:
             tasks.append(task)
         else:
             done.append(report)
-    refuse_other_shards(tasks)
-    if not config.rescore:
-        existing = config.out.rglob(f"*{TABLE_SUFFIX}")
-        refuse_other_origin(tasks, (p for p in existing if p.name[0] != "."), annotator_id)
+    _refuse_others(tasks, annotator_id)
+    if beside is not None:
+        _refuse_others([beside.alone(task) for task in tasks], beside.annotator_id)
     return Plan(wanted, done, tasks, workers, config.annotator, annotator_id)
 
 
@@ -183,12 +190,14 @@ def execute(
     on_samples: OnSamples | None = None,
 ) -> RunSummary:
     """Annotate what is left; `on_report` hears of each shard as it is finished."""
-    ensure_writable(config.out)
-    claim_folder(config.out, "tables")
-    clean_up(config.out)
+    folders = [config.out, *([] if config.beside is None else [config.beside[1]])]
+    for folder in folders:
+        ensure_writable(folder)
+        claim_folder(folder, "tables")
+        clean_up(folder)
+        write_text(folder / SETTINGS_FILE, config.as_json())
     done = {report.shard for report in plan.done}
     remove_parts_of([table_path(config.out, shard) for shard in done], config.out)
-    write_text(config.out / SETTINGS_FILE, config.as_json())
     summary = RunSummary(list(plan.done))
     try:
         for report in _run_all(plan, engine, on_samples):
@@ -196,7 +205,8 @@ def execute(
             if on_report is not None:
                 on_report(report)
     finally:
-        clean_up(config.out)
+        for folder in folders:
+            clean_up(folder)
     summary.reports.sort(key=lambda report: report.shard)
     return summary
 
@@ -206,7 +216,22 @@ def _part(sources: Sequence[ShardSource], config: RunConfig) -> list[ShardSource
     return list(sources[: config.limit])[part::n_parts]
 
 
-def _task(source: ShardSource, config: RunConfig, run: str) -> Task:
+def _beside(config: RunConfig, workers: Sequence[Placement]) -> Beside | None:
+    if config.beside is None:
+        return None
+    annotator, out = config.beside
+    return Beside(out=out, annotator=annotator, annotator_id=annotator.identify(workers[0]))
+
+
+def _refuse_others(tasks: Sequence[Task], annotator: str) -> None:
+    """Raise UsageError where what stands in the tasks' folder is not theirs to replace or join."""
+    refuse_other_shards(tasks)
+    if tasks and not tasks[0].rescore:
+        existing = tasks[0].out.rglob(f"*{TABLE_SUFFIX}")
+        refuse_other_origin(tasks, (p for p in existing if p.name[0] != "."), annotator)
+
+
+def _task(source: ShardSource, config: RunConfig, run: str, beside: Beside | None) -> Task:
     return Task(
         source=source,
         out=config.out,
@@ -214,6 +239,7 @@ def _task(source: ShardSource, config: RunConfig, run: str) -> Task:
         inputs=config.inputs,
         rescore=config.rescore,
         run=run,
+        beside=beside,
     )
 
 

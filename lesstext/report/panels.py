@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from lesstext.errors import UsageError
+from lesstext.plugins import load_plugin, plugin_names
 
 ENTRY_POINT_GROUP = "lesstext.report_panels"
 MAX_TEXT_CHARS = 300
@@ -114,15 +114,11 @@ def find_panel(name: str, columns: Sequence[str]) -> Panel:
 
     Raises UsageError when an installed one cannot be imported or is no panel.
     """
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
+    if name not in plugin_names(ENTRY_POINT_GROUP):
         return ColumnsPanel([c for c in columns if c not in ("key", "uid", "status", "error")])
-    try:
-        kind = found[name].load()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"the panel of {name!r} cannot be imported: {error}") from error
+    kind = load_plugin(ENTRY_POINT_GROUP, "panel", name, UsageError)
     if not (isinstance(kind, type) and issubclass(kind, Panel)):
-        raise UsageError(f"the panel of {name!r} is {kind!r}, not a subclass of Panel")
+        raise UsageError(f"panel {name!r} is {kind!r}, not a subclass of Panel")
     return kind()
 
 

@@ -44,11 +44,15 @@ def caption_from(file: BinaryIO, entry: SampleEntry, fields: Fields) -> str | No
 def read_captions(file: BinaryIO, entry: SampleEntry) -> list[str]:
     """All captions of the sample, stripped, without blank ones; raises as `caption_from` does."""
     fields = read_json(file, entry)
+    return all_captions(entry, caption_from(file, entry, fields), fields)
+
+
+def all_captions(entry: SampleEntry, caption: str | None, fields: Fields) -> list[str]:
+    """What `read_captions` returns, of a sample whose caption and json fields are read."""
     if found := _not_blank(captions_at(fields, "captions")):
         return found
-    text = entry.member("txt")
-    if text is not None:
-        return _not_blank([_read_text(file, text).decode("utf-8")])
+    if entry.member("txt") is not None:
+        return _not_blank([caption or ""])
     return _not_blank(preferred_captions(fields))
 
 

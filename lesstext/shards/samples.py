@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from lesstext.errors import ImageError
 from lesstext.image_formats import refuse_large_file
 from lesstext.images import DecodedImage, decode
-from lesstext.shards.captions import caption_from, is_text, read_fields
+from lesstext.shards.captions import all_captions, caption_from, is_text, read_fields
 from lesstext.shards.tar_reading import SampleEntry, read_member
 
 Row = dict[str, Any]
@@ -18,10 +18,14 @@ _MAX_NAMED = 20
 
 @dataclass(slots=True)
 class OpenSample:
-    """A sample that was read: its row so far, its image and its caption if it has them."""
+    """A sample that was read: its row so far, its image and its caption if it has them.
+
+    `captions` are all that it has, stripped, without blank ones.
+    """
 
     row: Row
     caption: str | None = None
+    captions: list[str] = field(default_factory=list)
     image: DecodedImage | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -91,4 +95,5 @@ def _read_texts(file: BinaryIO, entry: SampleEntry, sample: OpenSample) -> None:
         sample.notes.append(str(error))
     else:
         sample.caption = caption
+        sample.captions = all_captions(entry, caption, fields)
         sample.row["caption_length"] = None if caption is None else len(caption)

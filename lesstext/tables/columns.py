@@ -13,6 +13,10 @@ PLACE = ("shard", "row_number")
 METADATA = "meta"
 TAKEN = ("file_index", "file_row_number")  # what DuckDB says of where a row comes from
 DUPLICATE = "duplicate_key"
+_NUMBERS = frozenset(
+    {"FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
+    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
+)
 
 
 class Columns:
@@ -62,6 +66,11 @@ class Columns:
 def quoted(name: str) -> str:
     """A column's name as SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def is_number(kind: str) -> bool:
+    """Whether a type, in DuckDB's words, is one of numbers."""
+    return kind in _NUMBERS or kind.startswith("DECIMAL")
 
 
 def literal(text: str) -> str:

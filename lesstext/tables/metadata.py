@@ -58,7 +58,7 @@ class Metadata:
             raise UsageError(f"--metadata {self.folder} has neither a uid nor a key column")
         numbers = [shards.get(self._shard(path), -1) for path in self.paths]
         listed = ", ".join(f"({place}, {number})" for place, number in enumerate(numbers))
-        own = [f"{self._value(name)} AS {quoted(f'{METADATA}.{name}')}" for name in sorted(columns)]
+        own = self._named(columns, METADATA)
         identity = "f.uid AS meta_uid" if by_uid else "n.nr AS meta_nr, f.key AS meta_key"
         connection.execute(
             f"""CREATE VIEW m AS SELECT true AS is_joined, {", ".join([identity, *own])}
@@ -66,6 +66,14 @@ class Metadata:
             ON f.file_index = n.place"""
         )
         return "t.uid = m.meta_uid" if by_uid else "t.nr = m.meta_nr AND t.key = m.meta_key"
+
+    def by_uid(self, columns: Collection[str], name: str) -> str:
+        """A query for uid and these columns, as `name.column`; NaN becomes NULL here, too."""
+        own = self._named(columns, name)
+        return f"SELECT {', '.join(['f.uid AS uid', *own])} FROM {_reader(self.paths)} AS f"
+
+    def _named(self, columns: Collection[str], name: str) -> list[str]:
+        return [f"{self._value(own)} AS {quoted(f'{name}.{own}')}" for own in sorted(columns)]
 
     def _shard(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix().removesuffix(_SUFFIX)
@@ -76,21 +84,22 @@ class Metadata:
         return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END" if is_float else column
 
 
-def open_metadata(folder: Path) -> Metadata:
-    """Find the files and their columns; raises UsageError when there are none to be read."""
+def open_metadata(folder: Path, flag: str = "--metadata") -> Metadata:
+    """Find the files and their columns; raises UsageError, which names the `flag`, when there are
+    none to be read."""
     import duckdb
 
     root = folder.expanduser().resolve()
     paths = sorted(path for path in root.rglob(f"*{_SUFFIX}") if not path.name.startswith("."))
     if not paths:
-        raise UsageError(f"--metadata {folder} holds no parquet files")
+        raise UsageError(f"{flag} {folder} holds no parquet files")
     try:
         with duckdb.connect() as connection:
             found = connection.execute(f"DESCRIBE SELECT * FROM {_reader(paths)}").fetchall()
     except duckdb.Error as error:
-        raise UsageError(f"--metadata {folder}: {first_line(error)}") from error
+        raise UsageError(f"{flag} {folder}: {first_line(error)}") from error
     if {row[0] for row in found} & {*TAKEN}:
-        raise UsageError(f"--metadata {folder}: no column can be named {' or '.join(TAKEN)}")
+        raise UsageError(f"{flag} {folder}: no column can be named {' or '.join(TAKEN)}")
     return Metadata(root, paths, {row[0]: row[1] for row in found})
 
 

@@ -164,6 +164,7 @@ class _Selecting:
             fingerprints={footer.shard: footer.fingerprint for footer in folders[0].footers},
             metadata=None if metadata is None else str(metadata.folder),
             joined=self.joined,
+            sql=keep.all,
         )
 
 

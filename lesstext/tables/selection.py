@@ -46,7 +46,8 @@ class Selection:
 
     `annotators` are the ids of those whose tables were read, by name; `tables_digest` recognises
     the tables and `rows_digest` the rows kept; `metadata` is the folder that was joined, if any.
-    `joined` counts what found each other, by table, and as `meta` of metadata.
+    `joined` counts what found each other, by table, and as `meta` of metadata. `sql` is the
+    condition on the joined tables that the rule comes to, where it is one.
     """
 
     path: Location
@@ -60,6 +61,7 @@ class Selection:
     fingerprints: dict[str, Fingerprint]
     metadata: str | None = None
     joined: dict[str, JoinCounts] = field(default_factory=dict)
+    sql: str | None = None
 
     @property
     def id(self) -> str:
@@ -219,3 +221,4 @@ class _Stored:
     metadata: str | None
     joined: dict[str, JoinCounts]
     tool_version: str
+    sql: str | None = None

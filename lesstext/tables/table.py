@@ -181,6 +181,7 @@ class TableWriter:
         self._schema = schema
         self._before = before
         self._rows: list[Mapping[str, Any]] = []
+        self._tables: list[pa.Table] = []
         self._footer: Footer | None = None
         self._stack = ExitStack()
 
@@ -198,7 +199,8 @@ class TableWriter:
         with self._stack:
             if self._footer is None:
                 raise RuntimeError("a table was closed before finish() was called")
-            self._flush()
+            self._take_rows()
+            self._write_groups(least=1)
             self._writer.add_key_value_metadata({_FOOTER_KEY: self._footer.as_bytes()})
             self._writer.close()
             if self._before is not None:
@@ -209,18 +211,34 @@ class TableWriter:
         """Append one row; columns that are missing become null."""
         self._rows.append(row)
         if len(self._rows) == _ROWS_PER_GROUP:
-            self._flush()
+            self._take_rows()
+            self._write_groups(least=_ROWS_PER_GROUP)
+
+    def add_table(self, table: pa.Table) -> None:
+        """Append the rows of a table that has at least the columns of this one."""
+        self._take_rows()
+        self._tables.append(table.select(self._schema.names))
+        self._write_groups(least=_ROWS_PER_GROUP)
 
     def finish(self, footer: Footer) -> None:
         """Set the footer that the file will carry."""
         self._footer = footer
 
-    def _flush(self) -> None:
+    def _take_rows(self) -> None:
         import pyarrow as pa
 
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
+
+    def _write_groups(self, least: int) -> None:
+        """Write row groups as long as there are `least` rows; however they came, the same bytes."""
+        import pyarrow as pa
+
+        while sum(table.num_rows for table in self._tables) >= least:
+            together = pa.concat_tables(self._tables).combine_chunks()
+            self._writer.write_table(together.slice(0, _ROWS_PER_GROUP))
+            self._tables = [together.slice(_ROWS_PER_GROUP)]
 
 
 def read_footer(path: Location, metadata: Mapping[bytes, bytes] | None = None) -> Footer:

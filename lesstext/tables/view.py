@@ -13,6 +13,7 @@ from lesstext.tables.columns import (
     DUPLICATE,
     METADATA,
     TAKEN,
+    is_number,
     literal,
     parquet_list,
     quoted,
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 NEEDED = frozenset({"key", "status"})
 _LOADED_ROWS = 5_000_000  # half a gigabyte at most
-_NUMBERS = frozenset(
-    {"FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
-    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
-)
 
 
 class TableView:
@@ -87,7 +84,7 @@ class TableView:
         cursor.close()
 
     def is_number(self, column: str) -> bool:
-        return self.types[column] in _NUMBERS or self.types[column].startswith("DECIMAL")
+        return is_number(self.types[column])
 
     def _create(self) -> None:
         names = ", ".join(f"({nr}, {literal(shard)})" for nr, shard in enumerate(self._shards))

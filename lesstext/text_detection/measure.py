@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lesstext.geometry import area_ratios
 from lesstext.shards.samples import Row
-from lesstext.text_detection.protocol import TextRegions
+from lesstext.text_detection.protocol import TextRegions, Word
 
 _MAX_REGIONS = int(np.iinfo(np.int16).max)
 
@@ -23,3 +25,16 @@ def complete(row: Row, regions: TextRegions, *, keep_regions: bool) -> None:
     )
     if keep_regions:
         row["regions"] = [polygon.ravel().tolist() for polygon in regions.polygons]
+    if regions.words is not None:
+        row.update(words_columns(regions.words))
+
+
+def words_columns(words: Sequence[Word]) -> Row:
+    """The columns `n_words` and `words` of a table of words; regions are in the full frame."""
+    return {
+        "n_words": len(words),
+        "words": [
+            {"text": word.text, "score": word.score, "region": word.region.ravel().tolist()}
+            for word in words
+        ],
+    }

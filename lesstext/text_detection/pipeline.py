@@ -1,7 +1,7 @@
 """One shard's samples through reading, the network and measuring, overlapped, in tar order.
 
 Samples are opened ahead, grouped by canvas shape, and sent through the network in batches; rows
-come out in tar order. What is in flight is bounded by the helpers' `n_ahead`, so memory is flat.
+come out in tar order. What is in flight is bounded by the helpers' slots, so memory is flat.
 """
 
 from __future__ import annotations
@@ -9,15 +9,22 @@ from __future__ import annotations
 import logging
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lesstext.errors import DetectorError, ShardError
 from lesstext.shards.samples import Row, fail
 from lesstext.shards.tar_reading import SampleEntry
-from lesstext.text_detection.helpers import CloseRequest, Helpers, Opened, OpenRequest, Timed
+from lesstext.text_detection.helpers import Answer, HelperLostError, Helpers
+from lesstext.text_detection.requests import (
+    CanvasShape,
+    CloseRequest,
+    Kept,
+    Opened,
+    OpenRequest,
+    Work,
+    restored,
+)
 from lesstext.text_detection.stages import Batch, StagedDetector
 from lesstext.timing import StageClock
 
@@ -29,10 +36,12 @@ _FAILURES_THAT_CONDEMN_A_DETECTOR = 8
 
 @dataclass(slots=True)
 class _Item:
-    """A sample in flight: its place in the tar, and what was opened."""
+    """A sample in flight: its place in the tar, where its canvas lies, and what is kept of it."""
 
     index: int
-    opened: Opened
+    slot: int
+    shape: CanvasShape
+    kept: Kept
 
 
 @dataclass(slots=True)
@@ -48,24 +57,36 @@ class Pipeline:
     max_pixels: int
     keep_regions: bool
 
+    _work: Work = field(init=False)
     _next_to_open: int = field(default=0, init=False)
     _next_to_yield: int = field(default=0, init=False)
+    _n_ahead: int = field(default=0, init=False)
     _free_slots: list[int] = field(default_factory=list, init=False)
-    _opening: dict[Future[Timed], int] = field(default_factory=dict, init=False)
-    _closing: dict[Future[Timed], list[int]] = field(default_factory=dict, init=False)
-    _buckets: defaultdict[tuple[int, ...], list[_Item]] = field(
+    _opening: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict, init=False)
+    _closing: dict[int, list[_Item]] = field(default_factory=dict, init=False)
+    _buckets: defaultdict[CanvasShape, list[_Item]] = field(
         default_factory=lambda: defaultdict(list), init=False
     )
     _on_device: deque[tuple[Batch, list[_Item]]] = field(default_factory=deque, init=False)
     _rows: dict[int, Row] = field(default_factory=dict, init=False)
     _failures_in_a_row: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self._work = Work(
+            self.path,
+            self.detector.stages,
+            self.max_pixels,
+            self.detector.input_px,
+            self.keep_regions,
+        )
+
     def rows(self) -> Iterator[Row]:
         """One complete row per sample, in tar order.
 
         Raises ShardError when the detector fails on one image after another.
         """
-        self._free_slots = list(range(self.helpers.n_ahead))
+        self._forget_others()
+        self._free_slots = list(range(self.helpers.n_slots))
         while self._next_to_yield < len(self.entries):
             may_open_more = self._open_ahead()
             self._send_full_batches()
@@ -77,65 +98,71 @@ class Pipeline:
                 yield self._rows.pop(self._next_to_yield)
                 self._next_to_yield += 1
 
-    def _open_ahead(self) -> bool:
-        """Start reading as long as there are free slots and rows are not too far behind.
+    def _forget_others(self) -> None:
+        """Wait for what the helpers still do for a shard that was given up: it writes in slots."""
+        while self.helpers.n_pending:
+            try:
+                self.helpers.answers(wait=True)
+            except HelperLostError:
+                raise
+            except Exception as error:  # that shard has failed already
+                _log.info("of a shard that was given up: %r", error)
 
-        False when samples are left that may not be opened yet.
+    def _open_ahead(self) -> bool:
+        """Start reading as long as rows are not too far behind and there are slots.
+
+        False when samples are left that may not be opened before others went to the network.
         """
         chunk = self.helpers.chunk
         while self._next_to_open < len(self.entries):
             entries = tuple(self.entries[self._next_to_open : self._next_to_open + chunk])
             far_ahead = self._next_to_open - self._next_to_yield >= 4 * self.helpers.n_ahead
-            if far_ahead or len(entries) > len(self._free_slots):
+            if far_ahead or self._n_ahead + len(entries) > self.helpers.n_ahead:
                 return False
+            if len(entries) > len(self._free_slots):
+                return True  # those that the network is done with will be free
             slots = tuple(self._free_slots.pop() for _ in entries)
-            request = OpenRequest(
-                self.path,
-                entries,
-                slots,
-                self.detector.stages,
-                self.max_pixels,
-                self.detector.input_px,
-            )
-            self._opening[self.helpers.open(request)] = self._next_to_open
+            number = self.helpers.open(OpenRequest(self._work, entries, slots))
+            self._opening[number] = self._next_to_open, slots
             self._next_to_open += len(entries)
+            self._n_ahead += len(entries)
         return True
 
     def _advance(self) -> bool:
         """Take in whatever is ready, waiting if need be; False when only a batch can help."""
-        pending = [*self._opening, *self._closing]
-        ready = [future for future in pending if future.done()]
-        if not ready and self._on_device and not self._room_on_device(pending):
+        answers = self.helpers.answers(wait=False)
+        if not answers and self._on_device and not self._room_on_device():
             self._receive()
             return True
-        if not ready and pending:
+        if not answers and self.helpers.n_pending:
             with self.clock.stage("wait"):
-                ready = list(wait(pending, return_when=FIRST_COMPLETED).done)
-        for future in ready:
-            if future in self._opening:
-                self._take_opened(self._opening.pop(future), self._timed("decode", future))
-            else:
-                indices = self._closing.pop(future)
-                rows = self._timed("measure", future)
-                self._rows.update(zip(indices, rows, strict=True))
-        return bool(ready)
+                answers = self.helpers.answers(wait=True)
+        for answer in answers:
+            self._take(answer)
+        return bool(answers)
 
-    def _room_on_device(self, pending: Sequence[Future[Timed]]) -> bool:
+    def _room_on_device(self) -> bool:
         """Whether to wait for helpers rather than for the device."""
-        return len(self._on_device) < _BATCHES_ON_DEVICE and bool(pending)
+        return len(self._on_device) < _BATCHES_ON_DEVICE and self.helpers.n_pending > 0
 
-    def _timed(self, stage: str, future: Future[Timed]) -> Any:
-        timed = future.result()
-        self.clock.add(stage, timed.seconds)
-        return timed.value
-
-    def _take_opened(self, first: int, opened: list[Opened]) -> None:
-        for index, item in enumerate(opened, first):
-            if item.layout is None:
-                self._rows[index] = item.row
+    def _take(self, answer: Answer) -> None:
+        if answer.number in self._opening:
+            self.clock.add("decode", answer.seconds)
+            self._take_opened(*self._opening.pop(answer.number), answer.value)
+        else:
+            self.clock.add("measure", answer.seconds)
+            for item, row in zip(self._closing.pop(answer.number), answer.value, strict=True):
+                self._rows[item.index] = row
                 self._free_slots.append(item.slot)
+
+    def _take_opened(self, first: int, slots: Sequence[int], opened: Sequence[Opened]) -> None:
+        for index, (slot, one) in enumerate(zip(slots, opened, strict=True), first):
+            if isinstance(one, dict):
+                self._rows[index] = one
+                self._free_slots.append(slot)
+                self._n_ahead -= 1
             else:
-                self._buckets[item.layout.canvas_shape].append(_Item(index, item))
+                self._buckets[one[0]].append(_Item(index, slot, *one))
 
     def _send_full_batches(self) -> None:
         for shape in list(self._buckets):
@@ -148,20 +175,20 @@ class Pipeline:
         if waiting:
             self._send(min(waiting)[1])
 
-    def _send(self, shape: tuple[int, ...]) -> None:
+    def _send(self, shape: CanvasShape) -> None:
         size = self.detector.batch_size
         items, self._buckets[shape] = self._buckets[shape][:size], self._buckets[shape][size:]
         while len(self._on_device) >= _BATCHES_ON_DEVICE:
             self._receive()
         with self.clock.stage("detect"):
             batch = self._submit(items)
-        self._free_slots.extend(item.opened.slot for item in items)
+        self._n_ahead -= len(items)
         if batch is not None:
             self._on_device.append((batch, items))
 
     def _submit(self, items: list[_Item]) -> Batch | None:
         """Start a batch; when that fails, find out which of its images fail alone."""
-        canvases = [self.helpers.canvas(item.opened) for item in items]
+        canvases = [self.helpers.canvas(item.slot, item.shape) for item in items]
         try:
             return self.detector.submit(canvases)
         except DetectorError:
@@ -189,17 +216,18 @@ class Pipeline:
             outputs = batch.result()
         self._failures_in_a_row = 0
         request = CloseRequest(
-            tuple(item.opened.row for item in items),
-            tuple(item.opened.layout for item in items if item.opened.layout is not None),
+            self._work,
+            tuple(item.kept for item in items),
             tuple(outputs),
-            self.detector.stages,
-            self.keep_regions,
+            tuple(item.slot for item in items),
         )
-        self._closing[self.helpers.close(request)] = [item.index for item in items]
+        self._closing[self.helpers.close(request)] = items
 
     def _fail(self, item: _Item, error: Exception) -> None:
-        fail(item.opened.row, "detector_error", repr(error))
-        self._rows[item.index] = item.opened.row
+        row, _ = restored(item.kept)
+        fail(row, "detector_error", repr(error))
+        self._rows[item.index] = row
+        self._free_slots.append(item.slot)
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= _FAILURES_THAT_CONDEMN_A_DETECTOR:
             raise ShardError(

@@ -18,15 +18,32 @@ ENTRY_POINT_GROUP = "lesstext.detectors"
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What was read in one region (k, 2), and how sure the reader is of it, in [0, 1].
+
+    It may be several words, where a region is a line.
+    """
+
+    text: str
+    score: float
+    region: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class TextRegions:
     """The text found in one image.
 
     `polygons` are float32 (k, 2) arrays with k >= 3, pixels x right and y down in the frame of the
     pixels that the detector was given; `scores` float32 (n,), one confidence in [0, 1] for each.
+    `words` is all that was read, also where no polygon came of it; None from a detector that does
+    not read. `doubts` are further polygons that may be text: a cascade asks another detector where
+    they would make a difference.
     """
 
     polygons: tuple[NDArray[np.float32], ...]
     scores: NDArray[np.float32]
+    words: tuple[Word, ...] | None = None
+    doubts: tuple[NDArray[np.float32], ...] = ()
 
     def __post_init__(self) -> None:
         if self.scores.shape != (len(self.polygons),):
@@ -40,7 +57,15 @@ class TextRegions:
     def scaled(self, x_factor: float, y_factor: float) -> TextRegions:
         """The same regions in a frame that is `x_factor` times as wide, `y_factor` as high."""
         factors = np.array([x_factor, y_factor], dtype=np.float32)
-        return TextRegions(tuple(polygon * factors for polygon in self.polygons), self.scores)
+        words = self.words and tuple(
+            Word(word.text, word.score, word.region * factors) for word in self.words
+        )
+        return TextRegions(
+            tuple(polygon * factors for polygon in self.polygons),
+            self.scores,
+            words,
+            tuple(polygon * factors for polygon in self.doubts),
+        )
 
 
 @runtime_checkable
@@ -93,7 +118,10 @@ class DetectorSettings:
 
 
 class DetectorModule(Protocol):
-    """What an entry point of the group `lesstext.detectors` names: a module with two functions."""
+    """What an entry point of the group `lesstext.detectors` names: a module with two functions.
+
+    One whose detector also reads what it finds has a third, `reads(settings)`, which is then true.
+    """
 
     def identify(self, settings: DetectorSettings) -> str:
         """The id that the loaded detector will have, found without loading anything heavy."""
@@ -115,6 +143,12 @@ def load_detector(settings: DetectorSettings | str = DEFAULT_DETECTOR) -> Detect
 def identify_detector(settings: DetectorSettings) -> str:
     """The id that `load_detector(settings)` would have; fast."""
     return _module(settings.name).identify(settings)
+
+
+def reads(settings: DetectorSettings) -> bool:
+    """Whether that detector fills `TextRegions.words`; raises as `load_detector` does."""
+    tell = getattr(_module(settings.name), "reads", None)
+    return tell is not None and bool(tell(settings))
 
 
 def _module(name: str) -> DetectorModule:

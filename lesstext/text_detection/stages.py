@@ -7,6 +7,7 @@ nothing but `detect` is run as one middle stage (`Whole`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -86,6 +87,28 @@ class StagedDetector(Protocol):
 def staged(detector: Detector) -> StagedDetector:
     """The detector's own stages, or the detector as a whole between two idle ones."""
     return detector if isinstance(detector, StagedDetector) else Whole(detector)
+
+
+def detect_in_stages(detector: StagedDetector, images: Sequence[Pixels]) -> list[TextRegions]:
+    """All stages of a detector at once, in this process: what its `detect` does.
+
+    One result per RGB uint8 (H, W, 3) image, in order, in that image's own frame.
+    """
+    decoded = [DecodedImage(pixels=p, width=p.shape[1], height=p.shape[0]) for p in images]
+    layouts = [detector.stages.layout(image) for image in decoded]
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, layout in enumerate(layouts):
+        by_shape[layout.canvas_shape].append(index)
+    found: dict[int, TextRegions] = {}
+    for members in by_shape.values():
+        for start in range(0, len(members), detector.batch_size):
+            chunk = members[start : start + detector.batch_size]
+            canvases = [np.empty(layouts[i].canvas_shape, dtype=np.uint8) for i in chunk]
+            for i, canvas in zip(chunk, canvases, strict=True):
+                detector.stages.draw(decoded[i], layouts[i], canvas)
+            for i, output in zip(chunk, detector.submit(canvases).result(), strict=True):
+                found[i] = detector.stages.regions(output, layouts[i])
+    return [found[i] for i in range(len(images))]
 
 
 class Whole:

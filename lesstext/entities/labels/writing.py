@@ -125,7 +125,7 @@ class _Labelling:
                 chosen=None if self.chosen is None else self.chosen.as_json(),
             )
             writer.add_key_value_metadata(labels.as_metadata())
-            _write_vocabulary(labels, n_images, self.kb)
+            write_vocabulary(labels, n_images, self.kb)
         return labels
 
     def _describe(
@@ -160,7 +160,7 @@ def _refuse_foreign_vocabulary(out: Location) -> None:
         raise UsageError(f"{vocabulary} belongs to {owner}: choose another folder for {out.name}")
 
 
-def _write_vocabulary(labels: Labels, n_images: Mapping[str, int], kb: KnowledgeBase) -> None:
+def write_vocabulary(labels: Labels, n_images: Mapping[str, int], kb: KnowledgeBase) -> None:
     """One row per class, those with the most images first."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -6,7 +6,6 @@ areas by a fifth to a third, and it batches images of mixed sizes.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from lesstext.errors import DetectorError, UsageError
 from lesstext.images import DecodedImage, Pixels, input_shape, letterbox
 from lesstext.text_detection.detectors.craft_boxes import BoxThresholds, word_boxes
 from lesstext.text_detection.detectors.craft_weights import SHA256, find_weights
+from lesstext.text_detection.processor import cpu_has_bfloat16
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, refuse_unknown_options
-from lesstext.text_detection.stages import Layout
+from lesstext.text_detection.stages import Layout, detect_in_stages
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def load(settings: DetectorSettings) -> CraftDetector:
 
 def default_precision(device: str) -> str:
     """bfloat16 on CUDA devices and on processors that compute in it; float32 elsewhere."""
-    return "bfloat16" if device.startswith("cuda") or _cpu_has_bfloat16() else "float32"
+    return "bfloat16" if device.startswith("cuda") or cpu_has_bfloat16() else "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,27 +146,7 @@ class CraftDetector:
 
     def detect(self, images: Sequence[Pixels]) -> list[TextRegions]:
         """Word boxes (4, 2) for each RGB uint8 (H, W, 3) image, in that image's own frame."""
-        decoded = [
-            DecodedImage(pixels=image, width=image.shape[1], height=image.shape[0])
-            for image in images
-        ]
-        layouts = [self.stages.layout(image) for image in decoded]
-        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, layout in enumerate(layouts):
-            by_shape[layout.canvas_shape].append(i)
-        found: dict[int, TextRegions] = {}
-        for members in by_shape.values():
-            for start in range(0, len(members), self.batch_size):
-                chunk = members[start : start + self.batch_size]
-                canvases = [self._canvas(decoded[i], layouts[i]) for i in chunk]
-                for i, maps in zip(chunk, self.submit(canvases).result(), strict=True):
-                    found[i] = self.stages.regions(maps, layouts[i])
-        return [found[i] for i in range(len(images))]
-
-    def _canvas(self, image: DecodedImage, layout: Layout) -> Pixels:
-        canvas = np.empty(layout.canvas_shape, dtype=np.uint8)
-        self.stages.draw(image, layout, canvas)
-        return canvas
+        return detect_in_stages(self, images)
 
     def submit(self, canvases: Sequence[Pixels]) -> CraftBatch:
         """Start a batch; on a GPU this returns before the network is done.
@@ -203,7 +183,10 @@ class CraftDetector:
         host = torch.empty((n_slots, height, width, 3), dtype=torch.uint8, pin_memory=on_gpu)
         np.stack(canvases, out=host.numpy()[: len(canvases)])
         with torch.inference_mode():
-            maps = self.score_maps(host.to(self._device, non_blocking=True))[: len(canvases)]
+            # On a processor each canvas goes alone, which takes no longer: there, too, the
+            # kernels may follow the batch, and with them the last bits.
+            parts = host.to(self._device, non_blocking=True).split(n_slots if on_gpu else 1)
+            maps = torch.cat([self.score_maps(part) for part in parts])[: len(canvases)]
             best = maps[:, 0].amax(dim=(1, 2))
             return CraftBatch([(maps, best >= self.stages.thresholds.text, host)])
 
@@ -245,11 +228,3 @@ def _batch_size(settings: DetectorSettings) -> int:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"detector craft: batch must be a whole number above 0, got {text!r}")
     return int(text)
-
-
-def _cpu_has_bfloat16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16 "))

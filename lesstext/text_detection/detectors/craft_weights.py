@@ -24,7 +24,7 @@ def find_weights(explicit: str | None) -> Path:
 
     Raises DetectorError, naming the fix, when none is found or the file is not the known one.
     """
-    path = Path(explicit).expanduser() if explicit else next(_existing(), None) or _download()
+    path = Path(explicit).expanduser() if explicit else next(installed(), None) or _download()
     if not path.is_file():
         raise DetectorError(f"CRAFT weights: {path} does not exist. {_HOW_TO_FIX}")
     found = sha256_of(path)
@@ -42,7 +42,8 @@ def easyocr_folder() -> Path:
     return Path(home).expanduser() / "model"
 
 
-def _existing() -> Iterator[Path]:
+def installed() -> Iterator[Path]:
+    """Weights files of this machine that `find_weights` would take, unverified; best first."""
     own = easyocr_folder() / FILE_NAME
     if own.is_file():
         yield own

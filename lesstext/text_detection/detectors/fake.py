@@ -1,4 +1,7 @@
-"""A detector for tests and dry runs: text is wherever a pixel is magenta. Needs no weights."""
+"""A detector for tests and dry runs: text is wherever a pixel is magenta. Needs no weights.
+
+What it reads there is the patch's size in pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,12 @@ import cv2
 import numpy as np
 
 from lesstext.images import Pixels
-from lesstext.text_detection.protocol import DetectorSettings, TextRegions, refuse_unknown_options
+from lesstext.text_detection.protocol import (
+    DetectorSettings,
+    TextRegions,
+    Word,
+    refuse_unknown_options,
+)
 
 _MIN_PX = 4
 
@@ -32,6 +40,11 @@ def identify(settings: DetectorSettings) -> str:
     return _ID
 
 
+def reads(settings: DetectorSettings) -> bool:
+    """It does."""
+    return True
+
+
 def load(settings: DetectorSettings) -> FakeDetector:
     """Load it; it has no options."""
     refuse_unknown_options(settings, ())
@@ -42,9 +55,10 @@ def _magenta_patches(image: Pixels) -> TextRegions:
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     mask = ((red > 180) & (green < 90) & (blue > 180)).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    patches = [(x, y, w, h) for x, y, w, h, size in stats[1:].tolist() if size >= _MIN_PX]
     boxes = [
         np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], dtype=np.float32)
-        for x, y, w, h, size in stats[1:].tolist()
-        if size >= _MIN_PX
+        for x, y, w, h in patches
     ]
-    return TextRegions(tuple(boxes), np.ones(len(boxes), dtype=np.float32))
+    words = [Word(f"{w}x{h}", 1.0, box) for (_, _, w, h), box in zip(patches, boxes, strict=True)]
+    return TextRegions(tuple(boxes), np.ones(len(boxes), dtype=np.float32), tuple(words))

@@ -16,9 +16,9 @@ import numpy as np
 from lesstext.errors import DetectorError, UsageError
 from lesstext.images import Pixels
 from lesstext.shards.fingerprint import sha256_of
+from lesstext.text_detection.ppocr.models import INSTALL_RAPIDOCR, bundled_model
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, refuse_unknown_options
 
-_INSTALL = "Install it with `pip install 'lesstext[rapidocr]'`."
 _CUDA = "CUDAExecutionProvider"
 
 
@@ -32,7 +32,7 @@ def identify(settings: DetectorSettings) -> str:
         raise UsageError(f"detector rapidocr computes in float32 only, not {settings.precision!r}")
     if settings.weights is not None:
         raise UsageError("detector rapidocr uses the model in its own package: omit --weights")
-    model = bundled_model()
+    model = bundled_model("det")
     size = "default" if settings.size_px is None else str(settings.size_px)
     return (
         f"rapidocr version={version('rapidocr')} model={model.stem} "
@@ -46,9 +46,9 @@ def load(settings: DetectorSettings) -> RapidOcrDetector:
     With `size_px`, images whose longer side is larger are reduced to it; without, RapidOCR
     enlarges those whose shorter side is below its default.
     """
-    detector_id, model = identify(settings), bundled_model()
+    detector_id, model = identify(settings), bundled_model("det")
     if find_spec("onnxruntime") is None:
-        raise DetectorError(f"rapidocr needs ONNX Runtime, which is not installed. {_INSTALL}")
+        raise DetectorError(f"rapidocr needs ONNX Runtime. {INSTALL_RAPIDOCR}")
     import rapidocr
 
     params: dict[str, Any] = {
@@ -84,19 +84,6 @@ class RapidOcrDetector:
             return TextRegions((), np.zeros(0, dtype=np.float32))
         polygons = tuple(np.asarray(box, dtype=np.float32) for box in found.boxes)
         return TextRegions(polygons, np.clip(np.asarray(found.scores, dtype=np.float32), 0, 1))
-
-
-def bundled_model() -> Path:
-    """The one detection model inside the installed package; found without importing it."""
-    spec = find_spec("rapidocr")
-    if spec is None or not spec.submodule_search_locations:
-        raise DetectorError(f"RapidOCR is not installed. {_INSTALL}")
-    folder = Path(spec.submodule_search_locations[0]) / "models"
-    models = sorted(folder.glob("*_det_*.onnx"))
-    if len(models) != 1:
-        names = ", ".join(model.name for model in models) or "none"
-        raise DetectorError(f"RapidOCR: expected one detection model in {folder}, found {names}")
-    return models[0]
 
 
 def _cuda_params(device: str, model: Path) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_detect_draws_and_prints(tmp_path: Path) -> None:
     (tmp_path / "p.png").write_bytes(encoded(picture(100, 100, 0.5)))
     (tmp_path / "bad.png").write_bytes(b"no")
     done = lesstext("detect", tmp_path / "p.png", "--detector", "fake", "--out", tmp_path / "o")
+    assert done.stdout.endswith(", read: 100x50\n")
     assert done.returncode == 0 and "text-area ratio 0.5000, 1 regions" in done.stdout
     assert (tmp_path / "o/p.text.png").stat().st_size > 100
     done = lesstext("detect", tmp_path / "bad.png", "--detector", "fake", "--json")

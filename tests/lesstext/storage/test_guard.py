@@ -155,6 +155,7 @@ KNOWN = {
     "attr_builder/building/writers.py: open(partial, 'wb')": "many small files of a claimed set",
     "attr_builder/building/writers.py: os.replace(partial, target)": "the same",
     "train_clip/comparison/page.py: figure.savefig(target, format='png', dpi=120)": "a partial",
+    "train_clip/data/sources.py: vocabulary.save(out / _PLAN)": "it asks atomic_path itself",
     "train_clip/training/run_state.py: self._store.save(snapshot)": "no file, but a store of them",
     "train_clip/training/runlog.py: path.open('a', encoding='utf-8')": "a log grows in its run",
 }

@@ -19,7 +19,8 @@ from lesstext.geometry import area_ratios
 from lesstext.images import Pixels
 from lesstext.shards.fingerprint import sha256_of
 from lesstext.text_detection.detectors import craft_weights
-from lesstext.text_detection.detectors import rapidocr as rapidocr_adapter
+from lesstext.text_detection.ppocr import models as ppocr_models
+from lesstext.text_detection.ppocr.models import bundled_model
 from lesstext.text_detection.protocol import (
     Detector,
     DetectorSettings,
@@ -178,7 +179,7 @@ class TestRapidOcr:
         assert [p.tobytes() for p in alone.polygons] == [p.tobytes() for p in together.polygons]
 
     def test_id_names_package_model_and_settings(self, rapidocr_detector: Detector) -> None:
-        model = rapidocr_adapter.bundled_model()
+        model = bundled_model("det")
         assert rapidocr_detector.id == identify_detector(
             DetectorSettings(name="rapidocr", size_px=320)
         )
@@ -209,7 +210,7 @@ class TestRapidOcr:
             identify_detector(DetectorSettings(name="rapidocr", **chosen))
 
     def test_missing_package_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rapidocr_adapter, "find_spec", lambda name: None)
+        monkeypatch.setattr(ppocr_models, "find_spec", lambda name: None)
         with pytest.raises(DetectorError, match=r"lesstext\[rapidocr\]"):
             identify_detector(DetectorSettings(name="rapidocr"))
 
@@ -218,11 +219,11 @@ class TestRapidOcr:
     ) -> None:
         """A package that ships no detection model, or several, is never guessed at."""
         spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-        monkeypatch.setattr(rapidocr_adapter, "find_spec", lambda name: spec)
-        with pytest.raises(DetectorError, match=r"expected one detection model .* found none"):
-            rapidocr_adapter.bundled_model()
+        monkeypatch.setattr(ppocr_models, "find_spec", lambda name: spec)
+        with pytest.raises(DetectorError, match=r"expected one det model .* found none"):
+            bundled_model("det")
         (tmp_path / "models").mkdir()
         for name in ("a_det_small.onnx", "b_det_large.onnx"):
             (tmp_path / "models" / name).touch()
         with pytest.raises(DetectorError, match=r"found a_det_small\.onnx, b_det_large\.onnx"):
-            rapidocr_adapter.bundled_model()
+            bundled_model("det")

@@ -248,10 +248,18 @@ class TestDetect:
                     p.tobytes() for p in theirs.polygons
                 ]
                 assert ours.scores.tobytes() == theirs.scores.tobytes()
-        canvases = [_canvas(image, 192) for image in images[:3]]
-        maps = _maps(single, canvases)
-        for canvas, together in zip(canvases, maps, strict=True):
-            assert _maps(single, [canvas])[0].tobytes() == together.tobytes()
+
+    def test_on_a_processor_no_canvas_shares_a_forward(
+        self, weights: Path, page: Pixels, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With some processors the last bits follow the batch; here none may meet another."""
+        batched = _load(weights, precision="float32", size_px=96, options={"batch": "3"})
+        score_maps, sizes = batched.score_maps, []
+        monkeypatch.setattr(
+            batched, "score_maps", lambda part: sizes.append(len(part)) or score_maps(part)
+        )
+        assert len(batched.submit([_canvas(page, 96)] * 3).result()) == 3
+        assert sizes == [1, 1, 1]
 
     def test_bfloat16_agrees_with_float32(self, weights: Path, page: Pixels) -> None:
         ratios = []
@@ -282,10 +290,10 @@ class TestIdentify:
         )
 
     def test_default_precision_is_part_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(craft, "_cpu_has_bfloat16", lambda: False)
+        monkeypatch.setattr(craft, "cpu_has_bfloat16", lambda: False)
         assert "precision=float32" in identify_detector(DetectorSettings())
         assert "precision=bfloat16" in identify_detector(DetectorSettings(device="cuda:0"))
-        monkeypatch.setattr(craft, "_cpu_has_bfloat16", lambda: True)
+        monkeypatch.setattr(craft, "cpu_has_bfloat16", lambda: True)
         assert "precision=bfloat16" in identify_detector(DetectorSettings())
 
     @pytest.mark.parametrize(

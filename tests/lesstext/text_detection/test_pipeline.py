@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
@@ -181,13 +180,6 @@ def test_a_killed_helper_costs_a_restart_and_no_sample(
     (report,) = LocalEngine(options, [Placement(helpers=1)]).run([task])
     assert (tmp_path / "killed").exists()
     assert report.error is None and report.counts == {"decode_error": 15, "ok": 135}
-
-
-def test_helpers_free_their_shared_memory() -> None:
-    with ProcessHelpers(1, 2, 1000) as helpers:
-        name = helpers._memory.name
-    with pytest.raises(FileNotFoundError):
-        shared_memory.SharedMemory(name)
 
 
 def test_a_detector_without_bounded_canvases_runs_inline() -> None:

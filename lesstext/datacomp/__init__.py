@@ -1,0 +1,1 @@
+"""DataComp's filtering track: subset lists of uids, made from its metadata, combined, handed in."""

@@ -1,0 +1,1 @@
+"""A small network whose weights travel in the package: fast on processors, and checks itself."""

@@ -1,0 +1,79 @@
+"""The small network on torch, on any device, and on OpenVINO, on processors.
+
+Both take canvases as they are and give bytes, so that all they can differ in lies inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lesstext.errors import DetectorError
+from lesstext.text_detection.detectors.small.computing import Computing
+from lesstext.text_detection.detectors.small.network import MULTIPLE_PX, SmallNetwork
+from lesstext.text_detection.detectors.small.regions import SURE
+
+Compute = Callable[[Tensor], Tensor]
+"""RGB canvases uint8 (B, H, W, 3) to probabilities uint8 (B, H/2, W/2), 255 for 1."""
+
+
+def load_network(weights: Path) -> SmallNetwork:
+    """The network with the weights of a safetensors file, in float32.
+
+    Raises DetectorError where the file is missing or holds something else.
+    """
+    network = SmallNetwork().eval()
+    try:
+        stored = load_file(weights)
+        network.load_state_dict({name: value.float() for name, value in stored.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DetectorError(f"weights of small: {weights} cannot be loaded: {error}") from error
+    return network.requires_grad_(False)
+
+
+def compute_by(network: SmallNetwork, computing: Computing) -> Compute:
+    """The network ready to run; raises DetectorError when the device does not have it."""
+    if computing.runtime == "openvino":
+        return _openvino(network, computing)
+    torch.set_num_threads(computing.threads)
+    dtype: torch.dtype = getattr(torch, computing.precision)
+    try:
+        network = network.to(computing.device, dtype).to(memory_format=torch.channels_last)
+    except RuntimeError as error:
+        raise DetectorError(f"small cannot be loaded on {computing.device}: {error}") from error
+    return _FromCanvas(network, dtype)
+
+
+class _FromCanvas(nn.Module):
+    """The network between bytes and bytes."""
+
+    def __init__(self, network: SmallNetwork, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self._dtype = network, dtype
+
+    def forward(self, canvases: Tensor) -> Tensor:
+        # NHWC memory seen as NCHW is channels-last by construction.
+        normal = (canvases.float() / 127.5 - 1).to(self._dtype).permute(0, 3, 1, 2)
+        probability = torch.sigmoid(self.network(normal).float())
+        return (probability[:, 0] * SURE).round().to(torch.uint8)
+
+
+def _openvino(network: SmallNetwork, computing: Computing) -> Compute:
+    import openvino
+
+    example = torch.zeros((1, 2 * MULTIPLE_PX, 2 * MULTIPLE_PX, 3), dtype=torch.uint8)
+    model = openvino.convert_model(
+        _FromCanvas(network, torch.float32), example_input=example, input=[-1, -1, -1, 3]
+    )
+    settings = {
+        "INFERENCE_NUM_THREADS": computing.threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[computing.precision],
+    }
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return lambda canvases: torch.from_numpy(request.infer({0: canvases.numpy()})[0].copy())
