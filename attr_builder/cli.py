@@ -186,6 +186,21 @@ DetectorName = Annotated[
 DetectorSize = Annotated[
     int | None, typer.Option(help="Longer side in px at which it is sought. [craft: 384]")
 ]
+RetrievalImages = Annotated[
+    str | None,
+    typer.Option(help="Retrieval mAP on gpr1200:FOLDER, an ImageFolder, or any source."),
+]
+TrainImages = Annotated[
+    str | None,
+    typer.Option(help="Images of the same classes, by name, for kNN and the probe to learn from."),
+]
+Probe = Annotated[
+    bool, typer.Option("--probe/--no-probe", help="Train a linear probe for --image-retrieval.")
+]
+EmbeddingsDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps the embeddings of --image-retrieval, for the next run."),
+]
 RegionsDir = Annotated[
     Path | None, typer.Option(help="Folder that keeps what is found, for the next run.")
 ]
@@ -219,6 +234,10 @@ def evaluate(
     detector: DetectorName = "craft",
     detector_size: DetectorSize = None,
     regions: RegionsDir = None,
+    image_retrieval: RetrievalImages = None,
+    retrieval_train: TrainImages = None,
+    probe: Probe = True,
+    embeddings: EmbeddingsDir = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 2,
     device: Device = "cpu",
@@ -230,29 +249,14 @@ def evaluate(
     Exit code 1 means that some images could not be read; they are named and left out.
     """
     from attr_builder import commands
-    from attr_builder.evaluation.evaluate import EvaluateConfig
 
-    config = EvaluateConfig(
-        model=model,
-        pretrained=pretrained,
-        attr_set=attr_set,
-        clean=clean,
-        attacked=attacked,
-        controls=commands.parse_pairs(controls),
-        n_templates=templates,
-        classes=classes,
-        labels=labels,
-        limit=limit,
-        defences=commands.parse_defences(defence),
-        detector=detector,
-        detector_size_px=detector_size,
-        regions=regions,
-        batch_size=batch_size,
-        n_workers=workers,
-        device=device,
-        amp=amp,
-    )
-    raise typer.Exit(commands.evaluate(config, out))
+    given = dict(locals())
+    codes = []
+    if image_retrieval is not None:
+        codes.append(commands.measure_retrieval(commands.retrieval_config_from(given), out))
+    if image_retrieval is None or attr_set or clean or attacked or controls or defence:
+        codes.append(commands.evaluate(commands.evaluate_config_from(given), out))
+    raise typer.Exit(max(codes))
 
 
 def main() -> None:

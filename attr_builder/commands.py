@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attr_builder.drawing.attacks import AttackMap
     from attr_builder.drawing.fonts import FontFile
     from attr_builder.evaluation.evaluate import EvaluateConfig
+    from attr_builder.evaluation.image_retrieval.measure import RetrievalConfig
     from attr_builder.labelled_images.classes import ClassList
     from lesstext.fills import Fill
 
@@ -146,6 +147,65 @@ def evaluate(config: EvaluateConfig, out: Path | None) -> int:
         write_results(evaluation, out)
         print(f"results: {out}")
     return 1 if any(v.predictions.failures for v in evaluation.variants.values()) else 0
+
+
+def evaluate_config_from(given: Mapping[str, Any]) -> EvaluateConfig:
+    """What the options of `attr-builder evaluate` ask for of sets of images, by their names."""
+    from attr_builder.evaluation.evaluate import EvaluateConfig
+
+    for name in ("retrieval_train", "embeddings"):
+        if given[name] is not None and given["image_retrieval"] is None:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --image-retrieval")
+    return EvaluateConfig(
+        attr_set=given["attr_set"],
+        clean=given["clean"],
+        attacked=given["attacked"],
+        controls=parse_pairs(given["controls"]),
+        n_templates=given["templates"],
+        defences=parse_defences(given["defence"]),
+        detector=given["detector"],
+        detector_size_px=given["detector_size"],
+        regions=given["regions"],
+        **_run_options(given),
+    )
+
+
+def retrieval_config_from(given: Mapping[str, Any]) -> RetrievalConfig:
+    """What the options of `attr-builder evaluate` ask for of `--image-retrieval`."""
+    from attr_builder.evaluation.image_retrieval.measure import RetrievalConfig
+
+    return RetrievalConfig(
+        spec=given["image_retrieval"],
+        train=given["retrieval_train"],
+        n_templates=given["templates"],
+        probe=given["probe"],
+        embeddings=given["embeddings"],
+        **_run_options(given),
+    )
+
+
+def measure_retrieval(config: RetrievalConfig, out: Path | None) -> int:
+    """Measure image retrieval and print; 1 when some images could not be read."""
+    from attr_builder.evaluation.image_retrieval.measure import measure_images, open_images
+    from attr_builder.evaluation.image_retrieval.report import retrieval_markdown, write_retrieval
+
+    found = open_images(config)
+    n_images = len(found.images) + len(found.train or ())
+    with progress("embedding", n_images, "images") as shown:
+        result = measure_images(config, found, on_batch=shown.advance)
+    if config.embeddings is not None:
+        tell(f"{result.n_embedded} images were embedded anew, all are in {config.embeddings}")
+    print(retrieval_markdown(result))
+    if out is not None:
+        write_retrieval(result, out)
+        print(f"results: {out}")
+    return 1 if result.failures else 0
+
+
+def _run_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say which model looks at what, and how."""
+    same = ("model", "pretrained", "classes", "labels", "limit", "batch_size", "device", "amp")
+    return {name: given[name] for name in same} | {"n_workers": given["workers"]}
 
 
 def parse_pairs(text: str) -> dict[str, str]:

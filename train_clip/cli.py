@@ -94,7 +94,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics and outcomes.")] = None,
     **values: Any,
 ) -> None:
-    """Measure a checkpoint: zero-shot, its attacked twin, retrieval."""
+    """Measure a checkpoint: zero-shot, its attacked twin, retrieval of texts and of images."""
     config = build(EvalConfig, values)
     from train_clip.evaluate import evaluate_checkpoint
     from train_clip.training.runlog import print_evaluation

@@ -17,6 +17,7 @@ from train_clip.errors import ConfigError
 from train_clip.schedule import Decay, Schedule, parse_span
 from train_clip.settings import (
     CaptionAugment,
+    ClassSampling,
     EvalConfig,
     ImageAugment,
     SourceConfig,
@@ -73,6 +74,9 @@ class TrainConfig:
     image: ImageAugment = field(default_factory=ImageAugment)
     caption: CaptionAugment = field(default_factory=CaptionAugment)
     window_shards: Annotated[int, Flag("Shards shuffled together.")] = 8
+    class_sampling: Annotated[
+        ClassSampling, Flag("Entities are drawn by images, by their root, or all alike.")
+    ] = "natural"
     max_bad_fraction: Annotated[float, Flag("Bad samples allowed.")] = 0.05
     max_pixels: Annotated[int, Flag("Images with more pixels are bad samples.")] = 100_000_000
     grad_checkpointing: bool = False
@@ -124,8 +128,22 @@ class TrainConfig:
         self._check_duration()
         self._check_counts()
         self._check_rates()
-        if self.image.text_mask != "none" and any(s.scores is None for s in self.sources):
-            raise ConfigError("--mask-text hides the regions of score tables; name their --scores")
+        self._check_masking()
+        if self.class_sampling != "natural" and any(s.labels is None for s in self.sources):
+            raise ConfigError("--class-sampling draws by entity; name the --labels of every --data")
+
+    def _check_masking(self) -> None:
+        if self.image.masked_regions == "repeated":
+            if self.image.text_mask == "none":
+                raise ConfigError("--masked-regions says what --mask-text hides; give that as well")
+            if any(source.words is None for source in self.sources):
+                raise ConfigError("--masked-regions repeated needs the --words of every --data")
+        if self.image.text_mask != "none":
+            for source in self.sources:
+                if source.scores is None and source.words is None:
+                    raise ConfigError(
+                        "--mask-text hides the regions of tables; name their --scores or --words"
+                    )
 
     def _check_duration(self) -> None:
         given = {"steps": self.steps, "samples": self.samples, "passes": self.passes}

@@ -87,6 +87,36 @@ class _GatherRows(torch.autograd.Function):
         return total[ctx.rank * ctx.rows : (ctx.rank + 1) * ctx.rows], None
 
 
+def sum_over_ranks(mine: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    """The sum of every rank's tensor, on every rank; gradients are summed over ranks, too."""
+    if ranks.world == 1:
+        return mine
+    total: torch.Tensor = _SumOverRanks.apply(mine)
+    return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mine: torch.Tensor) -> torch.Tensor:
+        total = mine.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+def max_over_ranks(mine: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    """The largest of every rank's values, element by element; no gradient."""
+    largest = mine.detach().clone()
+    if ranks.world > 1:
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest
+
+
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
     """Join the process group that torchrun describes in the environment, if there is one."""

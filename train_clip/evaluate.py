@@ -1,4 +1,4 @@
-"""Measuring a model inside the training loop: zero-shot with its attacked twin, and retrieval.
+"""Measuring a model inside the training loop: zero-shot, its attacked twin, both retrievals.
 
 attr_builder measures, on a copy: the model that is being trained is never touched. Beside the
 numbers, what each single image or caption got is stored, so that `compare` can pair them.
@@ -17,11 +17,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from attr_builder.evaluation.embeddings import embed_labelled
+from attr_builder.evaluation.image_retrieval.folders import open_retrieval_set
+from attr_builder.evaluation.image_retrieval.measure import Precisions
+from attr_builder.evaluation.image_retrieval.neighbours import vote_leaving_out
+from attr_builder.evaluation.image_retrieval.ranking import average_precisions
 from attr_builder.evaluation.image_sets import OpenedSet, open_twins
 from attr_builder.evaluation.outcomes import Metrics, Predictions, compute_metrics, fooled
 from attr_builder.evaluation.retrieval import CaptionedImages, measure_retrieval, recalls
 from attr_builder.evaluation.zeroshot import classify
-from attr_builder.labelled_images.sources import parse_classes
+from attr_builder.labelled_images.sources import Source, parse_classes
+from attr_builder.labelled_images.subset import some_of
 from lesstext.clip import ClipModel, build_classifier, preprocessing, prompt_templates
 from lesstext.storage.files import atomic_path, remove_leftovers, write_text
 from train_clip.errors import ConfigError
@@ -39,10 +45,11 @@ class Evaluator:
         self._model: ClipModel | None = None
         self._sets: dict[str, OpenedSet] | None = None
         self._captioned: CaptionedImages | None = None
+        self._images: Source | None = None
 
     @property
     def is_wanted(self) -> bool:
-        return self._config.zeroshot is not None or self._config.retrieval is not None
+        return self._config.is_wanted
 
     def measure(self, weights: dict[str, Any], folder: Path, step: int) -> dict[str, Any]:
         """All metrics of `weights` as flat names; single outcomes go to `folder`."""
@@ -53,6 +60,8 @@ class Evaluator:
             self._zeroshot(model, values, outcomes)
         if self._config.retrieval is not None:
             self._retrieval(model, values, outcomes)
+        if self._config.image_retrieval is not None:
+            self._image_retrieval(model, values, outcomes)
         with atomic_path(folder / f"step_{step:08d}.npz") as partial, partial.open("wb") as file:
             np.savez_compressed(file, **outcomes)  # type: ignore[arg-type]
         return values
@@ -101,6 +110,27 @@ class Evaluator:
         names = np.array(found.names)
         outcomes["i2t_item"], outcomes["t2i_item"] = names, names[found.owners]
 
+    def _image_retrieval(
+        self, model: ClipModel, values: dict[str, Any], outcomes: Outcomes
+    ) -> None:
+        if self._images is None:
+            found = open_retrieval_set(str(self._config.image_retrieval))
+            self._images = some_of(found.images, self._config.limit)
+        embedded = embed_labelled(model, self._images)
+        labels = embedded.labels
+        with_query, without = average_precisions(embedded.vectors, labels)
+        means = Precisions(labels, with_query, without).mean()
+        values["image_map"] = means.with_query
+        values["image_map_random"] = means.with_query_random
+        values["image_map_without_query"] = means.without_query
+        values["image_map_without_query_random"] = means.without_query_random
+        values["image_n"], values["image_failed"] = means.n, len(embedded.failures)
+        outcomes["image_precision"] = with_query
+        outcomes["image_class"] = np.array(self._images.classes.wnids)[labels]
+        if len(labels) > 1:
+            outcomes["image_knn_right"] = vote_leaving_out(embedded.vectors, labels) == labels
+            values["image_knn"] = float(outcomes["image_knn_right"].mean())
+
 
 def evaluate_checkpoint(
     checkpoint: Path, config: EvalConfig, device: str, *, averaged: bool | None, out: Path | None
@@ -109,8 +139,8 @@ def evaluate_checkpoint(
     from train_clip.distributed import pick_device
     from train_clip.models.export import open_checkpoint
 
-    if config.zeroshot is None and config.retrieval is None:
-        raise ConfigError("nothing to measure: give --retrieval or --zeroshot")
+    if not config.is_wanted:
+        raise ConfigError("nothing to measure: give --retrieval, --image-retrieval or --zeroshot")
     _, bundle, weights = open_checkpoint(checkpoint, averaged=averaged)
     evaluator = Evaluator(config, bundle, pick_device(device, 0))
     if out is None:

@@ -12,8 +12,10 @@ from typing import Annotated, Literal
 from lesstext.dataclass_options import Flag
 from train_clip.errors import ConfigError
 
-TextMask = Literal["none", "blur", "mean"]
+TextMask = Literal["none", "mean", "local-mean", "blur", "telea"]  # lesstext.fills
+MaskedRegions = Literal["all", "repeated"]
 CaptionPick = Literal["first", "random"]
+ClassSampling = Literal["natural", "sqrt", "uniform"]
 _EACH = "One for all --data, or one per --data in order"
 
 
@@ -22,7 +24,8 @@ class SourceConfig:
     """One pool of image-text pairs: where it is, how much of it is used, how often it is drawn.
 
     `weight` None means in proportion to size. `selection` (parquet) or `where` (SQL on the score
-    tables in `scores`) filter while reading. `captions` is `auto` (the `txt` member, else
+    tables in `scores`) filter while reading. `labels` says which entities samples show, and filters
+    nothing: samples may be without. `captions` is `auto` (the `txt` member, else
     `caption`, else `captions` of the `json`) or the name of one JSON field that holds a text or
     a list of texts.
     """
@@ -37,6 +40,10 @@ class SourceConfig:
     selection: Annotated[str | None, Flag(f"Selection parquet ('-' for none). {_EACH}.")] = None
     where: Annotated[str | None, Flag(f"SQL rule on the score tables. {_EACH}.")] = None
     scores: Annotated[str | None, Flag(f"Score tables. {_EACH}.")] = None
+    words: Annotated[str | None, Flag(f"Tables of lesstext annotate words. {_EACH}.")] = None
+    labels: Annotated[str | None, Flag(f"Labels parquet of lesstext entities label. {_EACH}.")] = (
+        None
+    )
     captions: Annotated[str, Flag(f"auto (txt, else json), or a json field. {_EACH}.")] = "auto"
 
     def __post_init__(self) -> None:
@@ -54,7 +61,9 @@ class ImageAugment:
 
     `crop_scale` is the share of the area that a random crop keeps, `crop_aspect` its width to
     height. `jitter` holds the strengths of brightness, contrast, saturation and hue.
-    `randaugment` is (operations, magnitude of 10). `text_mask` hides the score table's regions.
+    `randaugment` is (operations, magnitude of 10). `text_mask` says how text is hidden
+    (`lesstext.fills`), `masked_regions` which: all that the score tables hold (or where there are
+    none the tables of words), or those of which the word repeats the caption that is shown.
     """
 
     crop_scale: Annotated[tuple[float, float], Flag("Area kept.")] = (0.9, 1.0)
@@ -68,9 +77,13 @@ class ImageAugment:
     erase_prob: Annotated[float, Flag("Probability of random erasing.", names=("erase",))] = 0.0
     text_mask: Annotated[
         TextMask,
-        Flag("Hide the score table's regions: none, blur or mean.", names=("mask_text",)),
+        Flag("Hide text: none, mean, local-mean, blur or telea.", names=("mask_text",)),
     ] = "none"
     text_mask_prob: Annotated[float, Flag(names=("mask_text_prob",))] = 1.0
+    masked_regions: Annotated[
+        MaskedRegions,
+        Flag("all text, or repeated: only words that stand in the caption; needs --words."),
+    ] = "all"
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -112,7 +125,8 @@ class EvalConfig:
 
     `zeroshot` is a labelled image set (ImageFolder, parquet or shards with `cls`), `attacked` its
     twin, `classes` their class list (None: ImageNet), `templates` the number of prompts per class;
-    `retrieval` is a shard spec. `limit` caps the images of each, evenly spaced (None: all).
+    `retrieval` is a shard spec, `image_retrieval` class folders of any names or `gpr1200:FOLDER`:
+    finding images of an image's class. `limit` caps the images of each, evenly spaced (None: all).
     """
 
     every: Annotated[int, Flag("Steps (0: at the end only).")] = 0
@@ -122,7 +136,13 @@ class EvalConfig:
     labels: Annotated[str | None, Flag("Ground truth of a flat set.")] = None
     templates: Annotated[int, Flag("Prompts per class: 80, 7 or 1.")] = 80
     retrieval: Annotated[str | None, Flag("Shards with captions.")] = None
+    image_retrieval: Annotated[str | None, Flag("Class folders, or gpr1200:FOLDER.")] = None
     limit: Annotated[int | None, Flag("Images per set.")] = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything is to be measured."""
+        return any((self.zeroshot, self.retrieval, self.image_retrieval))
 
     def __post_init__(self) -> None:
         if self.every < 0 or (self.limit is not None and self.limit < 1):

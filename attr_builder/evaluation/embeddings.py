@@ -66,6 +66,15 @@ class CaptionedEmbeddings:
     failures: Failures
 
 
+class Read(NamedTuple):
+    """One image of a set: what stands beside it and its pixels, or why there are none."""
+
+    row: int
+    told: Any
+    pixels: torch.Tensor | None
+    reason: str = ""
+
+
 def embed_labelled(
     model: ClipModel,
     items: Sequence[SourceItem],
@@ -79,8 +88,16 @@ def embed_labelled(
 
     `on_batch` is told how many images each batch held. Raises UsageError where none can be read.
     """
-    pixels = _Pixels(items, model.preprocess, decode or open_as_trainers_do, "label")
-    vectors, read, failures = _embed(model, pixels, batch_size, n_workers, on_batch)
+    vectors, read, failures = embed_readable(
+        model,
+        items,
+        "label",
+        decode=decode,
+        batch_size=batch_size,
+        n_workers=n_workers,
+        on_batch=on_batch,
+    )
+    refuse_none(len(read), failures)
     return LabelledEmbeddings(
         vectors=vectors,
         labels=np.array([image.told for image in read], dtype=np.int64),
@@ -101,8 +118,16 @@ def embed_captioned(
 
     `on_batch` is told how many images each batch held. Raises UsageError where none can be read.
     """
-    pixels = _Pixels(items, model.preprocess, open_upright, "captions")
-    images, read, failures = _embed(model, pixels, batch_size, n_workers, on_batch)
+    images, read, failures = embed_readable(
+        model,
+        items,
+        "captions",
+        decode=open_upright,
+        batch_size=batch_size,
+        n_workers=n_workers,
+        on_batch=on_batch,
+    )
+    refuse_none(len(read), failures)
     captions = [caption for image in read for caption in image.told]
     counts = [len(image.told) for image in read]
     return CaptionedEmbeddings(
@@ -112,6 +137,53 @@ def embed_captioned(
         rows=np.array([image.row for image in read], dtype=np.int64),
         failures=failures,
     )
+
+
+def embed_readable(
+    model: ClipModel,
+    items: Sequence[Any],
+    attribute: str,
+    *,
+    decode: Decode | None = None,
+    batch_size: int = 64,
+    n_workers: int = 0,
+    on_batch: OnBatch | None = None,
+) -> tuple[Floats, list[Read], Failures]:
+    """The vectors (n, d) of the images that can be read, these without their pixels, and the rest.
+
+    Each item has `data` and the `attribute` that is told of it. There may be none at all.
+    """
+    import torch
+
+    pixels = _Pixels(items, model.preprocess, decode or open_as_trainers_do, attribute)
+    loader: Any = torch.utils.data.DataLoader(
+        pixels,  # type: ignore[arg-type]  # a map-style dataset
+        batch_size=batch_size,
+        num_workers=n_workers,
+        collate_fn=list,
+        generator=torch.Generator(),  # else a trainer's random state would move
+    )
+    read: list[Read] = []
+    failures: Failures = []
+
+    def batches() -> Iterator[torch.Tensor]:
+        for batch in loader:
+            good = [image for image in batch if image.pixels is not None]
+            failures.extend((image.row, image.reason) for image in batch if image.pixels is None)
+            read.extend(image._replace(pixels=None) for image in good)
+            if good:
+                yield torch.stack([image.pixels for image in good])
+            if on_batch is not None:
+                on_batch(len(batch))
+
+    return model.embed_images(batches()), read, failures
+
+
+def refuse_none(n_read: int, failures: Failures) -> None:
+    """Raise UsageError, with the first reason, where not one image could be read."""
+    if not n_read:
+        first = f"; the first: {failures[0][1]}" if failures else ""
+        raise UsageError(f"no image could be evaluated ({len(failures)} failed{first})")
 
 
 def open_as_trainers_do(data: bytes) -> Image.Image:
@@ -129,15 +201,6 @@ def open_upright(data: bytes) -> Image.Image:
     return Image.fromarray(decode(data).pixels)
 
 
-class _Read(NamedTuple):
-    """One image of a set: what stands beside it and its pixels, or why there are none."""
-
-    row: int
-    told: Any
-    pixels: torch.Tensor | None
-    reason: str = ""
-
-
 class _Pixels:
     """A torch dataset of a set's images with one attribute of its items; never raises."""
 
@@ -150,43 +213,10 @@ class _Pixels:
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, row: int) -> _Read:
+    def __getitem__(self, row: int) -> Read:
         try:
             item = self._items[row]
             pixels = self._preprocess(self._decode(item.data))
-            return _Read(row, getattr(item, self._attribute), pixels)
+            return Read(row, getattr(item, self._attribute), pixels)
         except Exception as error:  # the boundary of one sample; counted by whoever asked
-            return _Read(row, None, None, str(error) or repr(error))
-
-
-def _embed(
-    model: ClipModel, pixels: _Pixels, batch_size: int, n_workers: int, on_batch: OnBatch | None
-) -> tuple[Floats, list[_Read], Failures]:
-    """The vectors (n, d) of the readable images, these images without pixels, and the failures."""
-    import torch
-
-    loader: Any = torch.utils.data.DataLoader(
-        pixels,  # type: ignore[arg-type]  # a map-style dataset
-        batch_size=batch_size,
-        num_workers=n_workers,
-        collate_fn=list,
-        generator=torch.Generator(),  # else a trainer's random state would move
-    )
-    read: list[_Read] = []
-    failures: Failures = []
-
-    def batches() -> Iterator[torch.Tensor]:
-        for batch in loader:
-            good = [image for image in batch if image.pixels is not None]
-            failures.extend((image.row, image.reason) for image in batch if image.pixels is None)
-            read.extend(image._replace(pixels=None) for image in good)
-            if good:
-                yield torch.stack([image.pixels for image in good])
-            if on_batch is not None:
-                on_batch(len(batch))
-
-    vectors = model.embed_images(batches())
-    if not read:
-        first = f"; the first: {failures[0][1]}" if failures else ""
-        raise UsageError(f"no image could be evaluated ({len(failures)} failed{first})")
-    return vectors, read, failures
+            return Read(row, None, None, str(error) or repr(error))

@@ -80,7 +80,9 @@ class EvaluateConfig:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1, got {self.limit}")
         if self.attr_set is None and self.clean is None and self.attacked is None:
-            raise UsageError("nothing to evaluate: give --set, or --clean and/or --attacked")
+            raise UsageError(
+                "nothing to evaluate: give --set, --clean and/or --attacked, or --image-retrieval"
+            )
         if self.attr_set is not None and self.attacked is not None:
             raise UsageError("--set and --attacked both name the attacked images: give one")
         for name in self.controls:

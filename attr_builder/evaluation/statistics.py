@@ -17,6 +17,8 @@ Z_95 = 1.959963984540054
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Outcomes = Bools | Floats
+"""Right or wrong, or a share in [0, 1], of each row."""
 
 N_RESAMPLES = 4000
 _RESAMPLES_AT_ONCE = 100
@@ -36,9 +38,9 @@ class Rate:
 class PairedDrop:
     """Accuracy before minus accuracy after on the same photos, in [-1, 1], with its 95% interval.
 
-    `n_lost` rows were right before and wrong after, `n_gained` the other way round. `p_value` is
-    two-sided: McNemar's exact test, or, where photos occur several times, a cluster-robust z test
-    (`test` says which).
+    `n_lost` rows were right before and wrong after, `n_gained` the other way round; where outcomes
+    are shares in [0, 1], they were better or worse. `p_value` is two-sided: McNemar's exact test,
+    or, for shares and where photos occur several times, a cluster-robust z test, as `test` says.
     """
 
     value: float
@@ -64,7 +66,7 @@ class Spread:
 class Difference:
     """Arm minus baseline on the same items: mean, and its 95% paired bootstrap interval.
 
-    `tests` holds one exact McNemar test (cluster-robust where items repeat) per seed.
+    `tests` holds one exact McNemar test per seed, cluster-robust where items repeat and for shares.
     """
 
     mean: float
@@ -112,21 +114,24 @@ def mcnemar_p(n_lost: int, n_gained: int) -> float:
     return min(1.0, 2 * float(np.exp(np.array(log_choose) - n * math.log(2)).sum()))
 
 
-def paired_drop(before: Bools, after: Bools, clusters: Sequence[str] | None = None) -> PairedDrop:
+def paired_drop(
+    before: Outcomes, after: Outcomes, clusters: Sequence[str] | None = None
+) -> PairedDrop:
     """Compare two outcomes of the same rows; `before[i]` and `after[i]` belong together."""
     if len(before) != len(after):
         raise ValueError(f"paired rows differ in number: {len(before)} and {len(after)}")
     n = len(before)
     if n == 0:
         return PairedDrop(math.nan, math.nan, math.nan, 0, 0, 0, math.nan, "none")
-    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    lost, gained = int((before > after).sum()), int((before < after).sum())
     difference = before.astype(float) - after.astype(float)
     value = float(difference.mean())
     error = _standard_error(difference, clusters)
     repeats = clusters is not None and len(set(clusters)) < n
-    p_value = _z_test_p(value, error) if repeats else mcnemar_p(lost, gained)
+    by_z = repeats or before.dtype != np.bool_
+    p_value = _z_test_p(value, error) if by_z else mcnemar_p(lost, gained)
     low, high = max(-1.0, value - Z_95 * error), min(1.0, value + Z_95 * error)
-    test = "cluster-robust z" if repeats else "McNemar exact"
+    test = "cluster-robust z" if by_z else "McNemar exact"
     return PairedDrop(value, low, high, n, lost, gained, p_value, test)
 
 
@@ -149,9 +154,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def compare_outcomes(
-    baseline: Sequence[Bools], arm: Sequence[Bools], items: Sequence[str]
+    baseline: Sequence[Outcomes], arm: Sequence[Outcomes], items: Sequence[str]
 ) -> Difference:
-    """Compare outcomes per seed, each bool (n,), on the same `items` in the same order.
+    """Compare outcomes per seed, each (n,), on the same `items` in the same order.
 
     Items of one name (the captions of one image) are resampled together.
     """

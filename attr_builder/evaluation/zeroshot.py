@@ -27,6 +27,7 @@ from lesstext.clip import ClipModel
 if TYPE_CHECKING:
     import torch
 
+    from attr_builder.evaluation.image_retrieval.store import StoredEmbeddings
     from attr_builder.evaluation.statistics import Ints
 
 
@@ -88,7 +89,7 @@ def reading_score(
 
 
 def predict(
-    embedded: LabelledEmbeddings,
+    embedded: LabelledEmbeddings | StoredEmbeddings,
     images: EvalSet,
     classifier: torch.Tensor,
     *,
@@ -113,7 +114,10 @@ def predict(
 
 
 def _ranked(
-    embedded: LabelledEmbeddings, attack_labels: Ints, classifier: torch.Tensor, batch_size: int
+    embedded: LabelledEmbeddings | StoredEmbeddings,
+    attack_labels: Ints,
+    classifier: torch.Tensor,
+    batch_size: int,
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Best classes, and the cosines with the true and the attack class, batch by batch."""
     import torch
@@ -121,7 +125,7 @@ def _ranked(
     k = min(TOP_K, classifier.shape[1])
     for start in range(0, len(embedded.rows), batch_size):
         part = slice(start, start + batch_size)
-        vectors = torch.from_numpy(embedded.vectors[part]).to(classifier.device)
+        vectors = torch.from_numpy(np.array(embedded.vectors[part])).to(classifier.device)
         cosines = (vectors @ classifier).cpu()
         labels, attack = map(torch.from_numpy, (embedded.labels[part], attack_labels[part]))
         top = cosines.topk(k, dim=1, largest=True, sorted=True).indices

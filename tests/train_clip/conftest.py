@@ -86,6 +86,15 @@ def write_shards(
     return folder
 
 
+def write_class_folders(folder: Path, n_classes: int = 4, n: int = 4) -> Path:
+    """`folder/CLASS/SEED.jpg`, `n` pictures for each class."""
+    for seed in range(n_classes * n):
+        place = folder / str(seed % n_classes)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{seed}.jpg").write_bytes(jpeg(seed))
+    return folder
+
+
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
     """Four shards of 12, 7, 9 and 12 samples."""

@@ -123,7 +123,12 @@ def test_several_sources_with_weights(
         (["--steps", "4", "--clip-grad-norm", "nan"], "clip_grad_norm must be above 0, got nan"),
         (["--steps", "4", "--where", "x > 1"], "name their --scores"),
         (["--steps", "4", "--device", "cuda:99"], "GPU"),
-        (["--steps", "4", "--mask-text", "blur"], "name their --scores"),
+        (["--steps", "4", "--mask-text", "blur"], "name their --scores or --words"),
+        (["--steps", "4", "--masked-regions", "repeated"], "give that as well"),
+        (
+            ["--steps", "4", "--mask-text", "blur", "--masked-regions", "repeated"],
+            "needs the --words of every --data",
+        ),
         (
             ["--steps", "4", "--weight", "1", "--weight", "2"],
             "--weight was given 2 times for 1 --data",

@@ -17,7 +17,7 @@ from train_clip.errors import ConfigError
 Subject = Literal["data", "objective"]
 # The settings of each subject: which pairs are seen, and how they are shown; what is optimised.
 SUBJECTS: dict[Subject, tuple[str, ...]] = {
-    "data": ("sources", "image", "caption"),
+    "data": ("sources", "image", "caption", "class_sampling"),
     "objective": ("loss", "loss_options"),
 }
 _NAME = re.compile(r"\w[\w .+-]*")

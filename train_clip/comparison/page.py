@@ -19,7 +19,7 @@ from train_clip.comparison.verdict import verdicts
 TABLE, CURVES, PAGE = "table.md", "curves.png", "comparison.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 _SMOOTH_SHARE = 0.02
-_CURVES_SHOWN = ("clean_top1", "attacked_top1", "i2t_R@1", "t2i_R@1")
+_CURVES_SHOWN = ("clean_top1", "attacked_top1", "i2t_R@1", "t2i_R@1", "image_map")
 
 
 def write_report(comparison: Comparison, out: Path) -> None:

@@ -17,13 +17,16 @@ from lesstext.storage.validation import validated
 from train_clip.errors import TrainError
 from train_clip.training.runlog import read_rows
 
-# Metrics that rest on one outcome per item, and the names of outcomes and items.
+# Metrics that rest on one outcome per item, and the names of outcomes and items. Images of a class
+# find one another: they are one item.
 PAIRED = {
     "clean_top1": ("clean_right", "clean_item"),
     "attacked_top1": ("attacked_right", "attacked_item"),
     "attacked_attack_success": ("attacked_fooled", "attacked_item"),
     "i2t_R@1": ("i2t_right", "i2t_item"),
     "t2i_R@1": ("t2i_right", "t2i_item"),
+    "image_map": ("image_precision", "image_class"),
+    "image_knn": ("image_knn_right", "image_class"),
 }
 
 

@@ -13,6 +13,8 @@ _WORDS = {
     "attacked_attack_success": "attack success",
     "i2t_R@1": "finding the caption of an image (R@1)",
     "t2i_R@1": "finding the image of a caption (R@1)",
+    "image_map": "finding the images of a class (mAP)",
+    "image_knn": "naming an image's class by its neighbours (kNN)",
 }
 _LESS_IS_BETTER = {"attacked_attack_success"}
 

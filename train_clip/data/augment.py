@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lesstext.fills import fill
 from lesstext.images import Pixels
 from train_clip.data.randaugment import adjust_colour, adjust_contrast, randaugment
 from train_clip.settings import CaptionAugment, ImageAugment
@@ -40,7 +41,10 @@ def augment_image(
     view = crop_and_resize(pixels, box, size_px)
     hidden = False
     if settings.text_mask != "none" and polygons and rng.random() < settings.text_mask_prob:
-        hidden = hide_text(view, [to_view(p, box, size_px) for p in polygons], settings.text_mask)
+        seen = [to_view(polygon, box, size_px) for polygon in polygons]
+        # Resizing spreads a stroke by up to one pixel beyond its region.
+        filled = fill(view, seen, settings.text_mask, dilation_px=1)
+        hidden, view = not np.array_equal(view, filled), filled
     if settings.flip_prob and rng.random() < settings.flip_prob:
         view = np.ascontiguousarray(view[:, ::-1])
     if settings.randaugment[0]:
@@ -89,28 +93,6 @@ def to_view(polygon: Polygon, box: Box, size_px: int) -> Polygon:
     return (polygon - np.array([x, y], dtype=np.float32)) * scale
 
 
-def hide_text(view: Pixels, polygons: Sequence[Polygon], how: str) -> bool:
-    """Blur the polygons, or fill them with the mean colour around them, in place.
-
-    The blur's sigma is half the shorter side of the tallest region, so that no stroke survives.
-    Returns whether any pixel was hidden.
-    """
-    mask = np.zeros(view.shape[:2], dtype=np.uint8)
-    cv2.fillPoly(mask, [np.rint(polygon).astype(np.int32) for polygon in polygons], 1)
-    # Resizing spreads a stroke by up to one pixel beyond its region.
-    inside = cv2.dilate(mask, np.ones((3, 3), dtype=np.uint8)).astype(bool)
-    if not inside.any():
-        return False
-    if how == "mean":
-        around = view[~inside] if not inside.all() else view.reshape(-1, 3)
-        view[inside] = np.rint(around.mean(axis=0)).astype(np.uint8)
-    else:
-        tallest = max(min(cv2.minAreaRect(polygon)[1]) for polygon in polygons)
-        blurred = cv2.GaussianBlur(view, (0, 0), sigmaX=max(2.0, tallest / 2))
-        view[inside] = blurred[inside]
-    return True
-
-
 def jitter(
     view: Pixels, strengths: tuple[float, float, float, float], rng: np.random.Generator
 ) -> Pixels:
@@ -151,12 +133,15 @@ def erase(view: Pixels, rng: np.random.Generator) -> Pixels:
     return view
 
 
-def augment_caption(
+def pick_caption(
     captions: Sequence[str], settings: CaptionAugment, rng: np.random.Generator
 ) -> str:
-    """Choose one of a sample's captions and perhaps put it into a template."""
-    pick = int(rng.integers(len(captions))) if settings.pick == "random" else 0
-    caption = captions[pick]
+    """One of a sample's captions."""
+    return captions[int(rng.integers(len(captions))) if settings.pick == "random" else 0]
+
+
+def augment_caption(caption: str, settings: CaptionAugment, rng: np.random.Generator) -> str:
+    """Perhaps put a caption into a template."""
     if settings.templates and rng.random() < settings.template_prob:
         template = settings.templates[int(rng.integers(len(settings.templates)))]
         return template.replace("{}", caption)

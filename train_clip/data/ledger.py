@@ -33,9 +33,9 @@ class LedgerEntry:
 def count_draws(order: SourceOrder, n_drawn: int, adjustments: Iterable[tuple[int, int]]) -> Ints:
     """How often each sample was used, int64 (size,): the planned draws, then the adjustments."""
     passes, rest = divmod(n_drawn, order.size)
-    counts = np.full(order.size, passes, dtype=np.int64)
+    counts = order.repeats_of_passes(passes)
     if rest:
-        counts[order.indices(np.arange(passes * order.size, n_drawn))] += 1
+        np.add.at(counts, order.indices(np.arange(passes * order.size, n_drawn)), 1)
     for index, change in adjustments:
         counts[index] += change
     return counts
@@ -57,17 +57,12 @@ def write_entry(data: str, pool_size: int, counts: Ints) -> LedgerEntry:
     )
 
 
-def balance(
-    orders: Sequence[SourceOrder],
-    drawn: Ints,
-    names: Sequence[str],
-    pool_sizes: Sequence[int],
-    adjustments: Mapping[tuple[int, int], int],
-) -> list[LedgerEntry]:
-    """The ledger of a run: one entry per source."""
-    entries = []
+def count_uses(
+    orders: Sequence[SourceOrder], drawn: Ints, adjustments: Mapping[tuple[int, int], int]
+) -> list[Ints]:
+    """How often each sample of each source was used."""
+    uses = []
     for source, order in enumerate(orders):
         mine = [(index, change) for (s, index), change in adjustments.items() if s == source]
-        counts = count_draws(order, int(drawn[source]), mine)
-        entries.append(write_entry(names[source], pool_sizes[source], counts))
-    return entries
+        uses.append(count_draws(order, int(drawn[source]), mine))
+    return uses

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from lesstext.images import Pixels
-from train_clip.data.pool import Layout, Setup, Task, TaskQueue, WorkerProcess, shared_memory
+from lesstext.processes import nameless_memory
+from train_clip.data.pool import Layout, Setup, Task, TaskQueue, WorkerProcess
 from train_clip.data.reader import BadSample, Produced, ReadSettings, SampleReader
 from train_clip.data.source_plan import SourcePlan
 from train_clip.data.stream import Ints, StepSamples, Stream
@@ -87,7 +88,7 @@ class Loader:
         self._next, self._end = start, end
         self._rows = stream.batch_size // settings.world
         layout = Layout(settings.workers, settings.prefetch + 2, self._rows, read.size_px)
-        self._memory = shared_memory(layout.n_bytes)
+        self._memory = nameless_memory(layout.n_bytes, "train-clip")
         self._progress, self._images = layout.map(self._memory)
         self._progress[:] = -1
         self._slots = layout.slots

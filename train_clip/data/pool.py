@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import mmap
-import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
@@ -162,14 +160,3 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def shared_memory(n_bytes: int) -> int:
-    """A descriptor of unnamed memory: nothing is left behind, however the processes end."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("train-clip")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, n_bytes)
-    return descriptor

@@ -14,11 +14,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lesstext.errors import ImageError
 from lesstext.images import Pixels, decode
 from lesstext.shards.captions import captions_at, parse_json, preferred_captions
-from train_clip.data.augment import augment_caption, augment_image
+from lesstext.text_detection.overlap import caption_overlap
+from train_clip.data.augment import augment_caption, augment_image, pick_caption
+from train_clip.data.flat.regions import TextRegion
 from train_clip.data.index import IMAGE, JSON, TEXT
 from train_clip.data.source_plan import SourcePlan
 from train_clip.data.stream import augment_generator, substitute
@@ -64,8 +67,10 @@ class BadSample:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """What one position became: the sample finally used, and those that failed before it."""
+    """What one batch position became: the sample finally used, and those that failed before it."""
 
+    position: int
+    source: int
     index: int
     caption: str
     text_hidden: bool
@@ -92,7 +97,7 @@ class SampleReader:
         for attempt in range(MAX_TRIES):
             try:
                 caption, hidden = self._load(position, source, index, out)
-                return Produced(index, caption, hidden, tuple(bad))
+                return Produced(position, source, index, caption, hidden, tuple(bad))
             except Exception as error:  # the boundary of one sample; recorded in the run
                 bad.append(BadSample(source, index, plan.name(index), _reason(error)))
             index = substitute(self._settings.seed, position, attempt, plan.size)
@@ -111,17 +116,27 @@ class SampleReader:
         image, texts = self.read(source, index, settings.captions[source])
         decoded = decode(image, max_pixels=settings.max_pixels, target_px=settings.target_px)
         rng = augment_generator(settings.seed, position)
-        caption = augment_caption(texts, settings.caption, rng)
+        picked = pick_caption(texts, settings.caption, rng)
+        caption = augment_caption(picked, settings.caption, rng)
         height, width = decoded.pixels.shape[:2]
-        polygons: list[Any] = []
-        if settings.image.text_mask != "none":
-            factors = np.array([width / decoded.width, height / decoded.height], dtype=np.float32)
-            polygons = [polygon * factors for polygon in plan.regions(index)]
+        factors = np.array([width / decoded.width, height / decoded.height], dtype=np.float32)
+        polygons = [polygon * factors for polygon in self._to_hide(plan.regions(index), picked)]
         view, hidden = augment_image(
             decoded.pixels, polygons, settings.size_px, settings.image, rng
         )
         out[:] = view
         return caption, hidden
+
+    def _to_hide(
+        self, regions: Sequence[TextRegion], caption: str
+    ) -> Sequence[NDArray[np.float32]]:
+        polygons = [polygon for polygon, _ in regions]
+        if self._settings.image.masked_regions == "all":
+            return polygons
+        found = caption_overlap(caption, [word for _, word in regions]).regions
+        return [
+            polygon for polygon, overlap in zip(polygons, found, strict=True) if overlap.is_repeated
+        ]
 
     def read(self, source: int, index: int, field: str) -> tuple[bytes, list[str]]:
         """The image's bytes and the sample's captions (at least one).

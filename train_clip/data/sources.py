@@ -13,24 +13,37 @@ from lesstext.shards.specs import ShardSource, expand_specs, input_places
 from lesstext.storage.guard import claim_folder, refuse_overlap
 from train_clip.config import TrainConfig
 from train_clip.data.index import ShardTable, default_cache, open_shard
-from train_clip.data.source_plan import SourcePlan, write_plan
-from train_clip.data.stream import Stream
+from train_clip.data.labels.joining import join_labels, open_labels
+from train_clip.data.labels.sampling import draw_weights
+from train_clip.data.labels.vocabulary import Vocabulary, unite
+from train_clip.data.source_plan import SourcePlan, in_order, write_plan
+from train_clip.data.stream import Floats, Stream
 from train_clip.data.table_columns import choose_filter, read_regions
-from train_clip.errors import DataError
-from train_clip.settings import SourceConfig
+from train_clip.errors import ConfigError, DataError
+from train_clip.settings import MaskedRegions, SourceConfig
 
 log = logging.getLogger(__name__)
 
 _INDEX_THREADS = 8
 _NAMED = 5
+_PLAN = "plan"
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """The sources of a run, filtered and ready to be read."""
+    """The sources of a run, filtered and ready to be read.
+
+    `vocabulary` holds the classes of their labels; None where no source has any.
+    """
 
     folders: tuple[Path, ...]
     plans: tuple[SourcePlan, ...]
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def n_classes(self) -> int:
+        """The classes of all labels; 0 where no source has any."""
+        return 0 if self.vocabulary is None else self.vocabulary.n_classes
 
     @property
     def n_usable(self) -> int:
@@ -54,18 +67,39 @@ class RunData:
             batch_size=config.batch_size,
             seed=config.seed,
             window_shards=config.window_shards,
+            draw_weights=[self._draw_weights(config, plan) for plan in self.plans],
         )
+
+    def require_labels(self, who: str, config: TrainConfig) -> None:
+        """Raise ConfigError for samples without a label; `who` cannot use them."""
+        for plan, source in zip(self.plans, config.sources, strict=True):
+            if plan.labels is None:
+                raise ConfigError(f"{who} needs labels: name the --labels of {plan.data}")
+            if n := plan.labels.n_unlabelled:
+                raise ConfigError(
+                    f"{n} of {plan.size} samples of {plan.data} have no label, and {who} takes "
+                    f"labelled ones only: give --selection {source.labels} as well"
+                )
+
+    def _draw_weights(self, config: TrainConfig, plan: SourcePlan) -> Floats | None:
+        if config.class_sampling == "natural":
+            return None
+        self.require_labels(f"--class-sampling {config.class_sampling}", config)
+        assert plan.labels is not None
+        return draw_weights(plan.labels, self.n_classes, config.class_sampling)
 
 
 def plan_folders(config: TrainConfig, out: Path) -> tuple[Path, ...]:
     """Where a run keeps the plan of each of its sources."""
-    return tuple(out / "plan" / str(number) for number in range(len(config.sources)))
+    return tuple(out / _PLAN / str(number) for number in range(len(config.sources)))
 
 
 def open_data(config: TrainConfig, out: Path) -> RunData:
     """Open the plans that `prepare_data` wrote."""
     folders = plan_folders(config, out)
-    return RunData(folders, tuple(SourcePlan(folder) for folder in folders))
+    plans = tuple(SourcePlan(folder) for folder in folders)
+    is_labelled = any(plan.labels is not None for plan in plans)
+    return RunData(folders, plans, Vocabulary.open(out / _PLAN) if is_labelled else None)
 
 
 def prepare_data(config: TrainConfig, out: Path) -> RunData:
@@ -82,13 +116,24 @@ def prepare_data(config: TrainConfig, out: Path) -> RunData:
         for written in (out, cache):
             refuse_overlap(written, input_places([source.data], shards))
     claim_folder(out, "run")
+    vocabulary = _unite_classes(config, out)
     for source, shards, folder in zip(
         config.sources, expanded, plan_folders(config, out), strict=True
     ):
         tables = open_shards(shards, cache, config.max_bad_fraction)
-        with_regions = config.image.text_mask != "none"
-        plan_source(source, tables, folder, with_regions=with_regions)
+        hidden = None if config.image.text_mask == "none" else config.image.masked_regions
+        plan_source(source, tables, folder, vocabulary, hidden)
     return open_data(config, out)
+
+
+def _unite_classes(config: TrainConfig, out: Path) -> Vocabulary | None:
+    """Number the classes of all labels, and store them with the plan; None without labels."""
+    paths = [source.labels for source in config.sources if source.labels is not None]
+    if not paths:
+        return None
+    vocabulary = unite([open_labels(path) for path in dict.fromkeys(paths)])
+    vocabulary.save(out / _PLAN)
+    return vocabulary
 
 
 def _refuse_other_than_tars(data: str, shards: Sequence[ShardSource]) -> None:
@@ -131,9 +176,16 @@ def open_shards(
 
 
 def plan_source(
-    source: SourceConfig, tables: Sequence[ShardTable], folder: Path, *, with_regions: bool
+    source: SourceConfig,
+    tables: Sequence[ShardTable],
+    folder: Path,
+    vocabulary: Vocabulary | None,
+    hidden: MaskedRegions | None,
 ) -> SourcePlan:
-    """Filter one source and write its plan; raises DataError when nothing is left."""
+    """Filter one source and write its plan; raises DataError when nothing is left.
+
+    `hidden` says which regions a run hides; None if it hides none.
+    """
     pool_size = sum(len(table.keys) for table in tables)
     keep = choose_filter(source, folder)
     kept = [table.keep(keep(table)) for table in tables]
@@ -141,11 +193,19 @@ def plan_source(
     log.info("%s: %d shards, %d samples, %d chosen", source.data, len(tables), pool_size, left)
     if left == 0:
         raise DataError(_why_empty(source, tables, pool_size))
-    regions = None
-    if with_regions and source.scores is not None:
-        used = sorted((table for table in kept if table.keys), key=lambda table: table.name)
-        regions = [found for table in used for found in read_regions(source.scores, table)]
-    return write_plan(folder, source.data, kept, pool_size, regions)
+    used = in_order(kept)
+    regions = labels = None
+    if hidden is not None:
+        regions = [found for table in used for found in read_regions(source, hidden, table)]
+    if source.labels is not None and vocabulary is not None:
+        labels = join_labels(open_labels(source.labels), used, vocabulary)
+        log.info(
+            "%s: %d labels, %d samples without",
+            source.data,
+            len(labels.classes),
+            labels.n_unlabelled,
+        )
+    return write_plan(folder, source.data, kept, pool_size, regions, labels)
 
 
 def _why_empty(source: SourceConfig, tables: Sequence[ShardTable], pool_size: int) -> str:

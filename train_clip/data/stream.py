@@ -5,7 +5,9 @@ over any number of processes, and always sees the same samples in the same order
 
 A draw is counted per source: draw n belongs to pass n // size. Each pass is shuffled on two
 levels: the order of the shards, then the samples inside a window of `window_shards` shards. Every
-sample comes once per pass, and a window is all that is read at one time.
+sample comes once per pass, and a window is all that is read at one time. With weights a pass has
+as many draws, and a sample comes as often as its weight says on average over the passes: the
+whole number below or above it in each.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ from numpy.typing import NDArray
 from train_clip.errors import ConfigError
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Built = TypeVar("Built")
 
 # Sources are mixed in blocks of this many draws, in which every weight is met exactly.
 MIX_BLOCK = 10_000
-_SHARDS, _WINDOW, _MIX, _SUBSTITUTE = range(4)
+_SHARDS, _WINDOW, _MIX, _SUBSTITUTE, _REPEATS = range(5)
 _CACHED = 8
 
 
@@ -47,16 +50,48 @@ def substitute(seed: int, position: int, attempt: int, size: int) -> int:
     return int(generator(seed, _SUBSTITUTE, position, attempt).integers(size))
 
 
-class SourceOrder:
-    """The order in which one source is drawn; `counts` holds the samples of each shard."""
+def label_generator(seed: int, position: int) -> np.random.Generator:
+    """A generator for the sample at `position`, apart from that which augments its image."""
+    return np.random.Generator(np.random.Philox(key=(seed << 64) | position, counter=1 << 192))
 
-    def __init__(self, counts: Ints, *, seed: int, source: int, window_shards: int) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One pass: the order of its shards, and the draw after the last one of each window.
+
+    Sorted by sample, the draws of shard s are the `counts[s]` ones from `starts[s]` on; `members`
+    says of which samples they are (None: of one each).
+    """
+
+    order: Ints
+    window_ends: Ints
+    starts: Ints
+    counts: Ints
+    members: Ints | None
+
+
+class SourceOrder:
+    """The order in which one source is drawn; `counts` holds the samples of each shard.
+
+    `weights` say how often each sample comes in a pass on average, and sum to the size; without
+    them each comes once.
+    """
+
+    def __init__(
+        self,
+        counts: Ints,
+        *,
+        seed: int,
+        source: int,
+        window_shards: int,
+        weights: Floats | None = None,
+    ) -> None:
         self.size = int(counts.sum())
         self._counts = counts
-        self._starts = np.cumsum(counts) - counts
         self._key = (seed, source)
         self._window_shards = window_shards
-        self._passes: _Cache[tuple[Ints, Ints]] = _Cache(self._shuffle_shards)
+        self._weights = weights
+        self._passes: _Cache[_Pass] = _Cache(self._shuffle_shards)
         self._windows: _Cache[Ints] = _Cache(self._shuffle_window)
 
     def indices(self, draws: Ints) -> Ints:
@@ -64,7 +99,7 @@ class SourceOrder:
         result = np.empty_like(draws)
         passes, within = np.divmod(draws, self.size)
         for number in np.unique(passes):
-            _, window_ends = self._passes.get(int(number))
+            window_ends = self._passes.get(int(number)).window_ends
             mine = np.flatnonzero(passes == number)
             windows = np.searchsorted(window_ends, within[mine], side="right")
             for window in np.unique(windows):
@@ -74,24 +109,48 @@ class SourceOrder:
                 result[chosen] = order[within[chosen] - start]
         return result
 
-    def _shuffle_shards(self, number: int) -> tuple[Ints, Ints]:
-        """The shard order of a pass, and the draw after the last one of each window."""
+    def repeats(self, number: int) -> Ints:
+        """How often each sample comes in one pass, int64 (size,): systematic sampling."""
+        if self._weights is None:
+            return np.ones(self.size, dtype=np.int64)
+        seed, source = self._key
+        marks = np.cumsum(self._weights) + generator(seed, _REPEATS, source, number).random()
+        ends = np.minimum(np.floor(marks).astype(np.int64), self.size)
+        ends[-1] = self.size  # whatever the sum was rounded to
+        return np.diff(ends, prepend=0)
+
+    def repeats_of_passes(self, n: int) -> Ints:
+        """How often each sample comes in the first `n` passes together."""
+        if self._weights is None:
+            return np.full(self.size, n, dtype=np.int64)
+        total = np.zeros(self.size, dtype=np.int64)
+        for number in range(n):
+            total += self.repeats(number)
+        return total
+
+    def _shuffle_shards(self, number: int) -> _Pass:
         seed, source = self._key
         order = generator(seed, _SHARDS, source, number).permutation(len(self._counts))
-        ends = np.cumsum(self._counts[order])
+        counts, members = self._counts, None
+        if self._weights is not None:
+            repeats = self.repeats(number)
+            members = np.repeat(np.arange(self.size), repeats)
+            after = np.concatenate([[0], np.cumsum(repeats)])
+            counts = np.diff(after[np.concatenate([[0], np.cumsum(self._counts)])])
+        ends = np.cumsum(counts[order])
         last = np.arange(len(order)) % self._window_shards == self._window_shards - 1
         last[-1] = True
-        return order, ends[last]
+        return _Pass(order, ends[last], np.cumsum(counts) - counts, counts, members)
 
     def _shuffle_window(self, number: int, window: int) -> Ints:
         seed, source = self._key
-        order, _ = self._passes.get(number)
-        shards = order[window * self._window_shards :][: self._window_shards]
+        one = self._passes.get(number)
+        shards = one.order[window * self._window_shards :][: self._window_shards]
         # By shard number, so that the permutation alone decides the order.
-        samples = [self._starts[s] + np.arange(self._counts[s]) for s in np.sort(shards)]
+        places = [one.starts[s] + np.arange(one.counts[s]) for s in np.sort(shards)]
         rng = generator(seed, _WINDOW, source, number, window)
-        shuffled: Ints = rng.permutation(np.concatenate(samples))
-        return shuffled
+        shuffled: Ints = rng.permutation(np.concatenate(places))
+        return shuffled if one.members is None else one.members[shuffled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +163,10 @@ class StepSamples:
 
 
 class Stream:
-    """The samples of every step of a run; `counts[k]` holds source k's samples per shard."""
+    """The samples of every step of a run; `counts[k]` holds source k's samples per shard.
+
+    `weights` are the sources' shares of the draws, `draw_weights` those of each source's samples.
+    """
 
     def __init__(
         self,
@@ -114,12 +176,14 @@ class Stream:
         batch_size: int,
         seed: int,
         window_shards: int,
+        draw_weights: Sequence[Floats | None] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
+        drawn = draw_weights or [None] * len(counts)
         self.orders = [
-            SourceOrder(c, seed=seed, source=k, window_shards=window_shards)
-            for k, c in enumerate(counts)
+            SourceOrder(c, seed=seed, source=k, window_shards=window_shards, weights=w)
+            for k, (c, w) in enumerate(zip(counts, drawn, strict=True))
         ]
         self._quotas = mix_quotas(weights)
         self._blocks: _Cache[Ints] = _Cache(self._shuffle_block)

@@ -132,6 +132,12 @@ def freeze_batchnorm(model: torch.nn.Module) -> None:
             module.eval()
 
 
+def freeze_all_but_image_tower(model: torch.nn.Module) -> None:
+    """Train `visual` alone: neither the text tower nor the logit scale gets a gradient."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("visual."))
+
+
 def is_own_model(name: str) -> bool:
     """Whether a model's config comes from this package rather than from open_clip."""
     return name in OWN_MODELS

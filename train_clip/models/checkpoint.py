@@ -49,7 +49,8 @@ class Counters:
 class Snapshot:
     """One checkpoint's contents; `step` is the number of finished steps.
 
-    `objective` holds its own parameters, and is left out of the file where it has none.
+    `objective` holds its own parameters, and is left out of the file where it has none. `shards`
+    says how many files beside hold more of them (`n`), and the `mark` that they carry.
     """
 
     step: int
@@ -63,6 +64,7 @@ class Snapshot:
     data_digests: list[str]
     initial_weights: str
     objective: dict[str, Any] | None = None
+    shards: dict[str, Any] | None = None
 
 
 class CheckpointStore:
@@ -82,17 +84,47 @@ class CheckpointStore:
         contents = {f: getattr(snapshot, f) for f in Snapshot.__slots__}
         contents["counters"] = asdict(snapshot.counters)
         contents["format"] = FORMAT
-        if snapshot.objective is None:
-            del contents["objective"]
+        for name in ("objective", "shards"):
+            if contents[name] is None:
+                del contents[name]
+        self._write(target, contents)
+        upto = [path for path in self.paths() if path.name <= target.name]
+        for old in upto[: -self._keep]:
+            old.unlink()
+        self._remove_stray_shards(snapshot)
+        return target
+
+    def save_shard(self, step: int, number: int, n: int, mark: str, contents: Any) -> None:
+        """Write one rank's part of a checkpoint, which is whole once `save` has named its mark."""
+        target = shard_path(self._folder / f"step_{step:08d}.pt", number, n)
+        self._write(target, {"mark": mark, "contents": contents})
+
+    def load_shards(self, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """The parts of all ranks, mapped into memory; raises CheckpointError for a foreign one."""
+        path = self._folder / f"step_{snapshot.step:08d}.pt"
+        found = snapshot.shards
+        if found is None:
+            return []
+        return [
+            load_shard(shard_path(path, i, found["n"]), found["mark"]) for i in range(found["n"])
+        ]
+
+    def _write(self, target: Path, contents: Any) -> None:
         try:
             with atomic_path(target) as partial, partial.open("wb") as file:
                 torch.save(contents, file)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write {target}: {error}; {self._survivor()}") from error
-        upto = [path for path in self.paths() if path.name <= target.name]
-        for old in upto[: -self._keep]:
-            old.unlink()
-        return target
+
+    def _remove_stray_shards(self, snapshot: Snapshot) -> None:
+        """Shards of checkpoints that are gone, or were never whole, and of other ranks' runs."""
+        kept = {path.stem for path in self.paths()}
+        n = (snapshot.shards or {}).get("n")
+        for path in self._folder.glob("step_*.shard"):
+            step, of = path.name.split(".")[0], path.name.rsplit("_", 1)[1]
+            ours = step != f"step_{snapshot.step:08d}" or of == f"{n}.shard"
+            if step not in kept or not ours:
+                path.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
         """All checkpoints, oldest first."""
@@ -110,7 +142,9 @@ class CheckpointStore:
         worst: CheckpointError | None = None
         for path in reversed(self.paths()):
             try:
-                return load_snapshot(path)
+                snapshot = load_snapshot(path)
+                self.load_shards(snapshot)
+                return snapshot
             except CheckpointError as error:
                 log.warning("%s", error)
                 worst = worst or error
@@ -123,16 +157,34 @@ class CheckpointStore:
         return f"the last good checkpoint is {paths[-1]}" if paths else "there is none before it"
 
 
-def load_snapshot(path: Path) -> Snapshot:
-    """Read one checkpoint onto the CPU; raises CheckpointError naming the file."""
+def shard_path(checkpoint: Path, number: int, n: int) -> Path:
+    """Where the part of rank `number` of `n` of a checkpoint lies."""
+    return checkpoint.with_name(f"{checkpoint.stem}.rank_{number}_of_{n}.shard")
+
+
+def load_shard(path: Path, mark: str) -> dict[str, Any]:
+    """One rank's part, mapped into memory; raises CheckpointError where it is another save's."""
+    stored = _load(path, mmap=True)
+    if not isinstance(stored, dict) or stored.get("mark") != mark:
+        raise CheckpointError(f"{path} does not belong to the checkpoint beside it")
+    found: dict[str, Any] = stored["contents"]
+    return found
+
+
+def _load(path: Path, *, mmap: bool = False) -> Any:
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):  # torch's reader fails on other bytes in all kinds of ways
         raise CheckpointError(f"{path} is not a readable checkpoint: damaged, or another format")
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read one checkpoint onto the CPU; raises CheckpointError naming the file."""
+    contents = _load(path)
     if not isinstance(contents, dict) or not isinstance(found := contents.pop("format", None), int):
         raise CheckpointError(f"{path} is not a checkpoint of this trainer (format {FORMAT})")
     if found != FORMAT:

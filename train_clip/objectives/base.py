@@ -9,7 +9,7 @@ batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -21,27 +21,52 @@ from train_clip.distributed import Ranks, gather_rows
 MicroBatch = Mapping[str, Any]
 Outputs = dict[str, Tensor]
 Placement = Literal["replicated", "sharded"]
+Towers = Literal["both", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What is known of a run before its first step, on which own parameters may depend.
+
+    `width` is that of the embeddings; `n_classes` counts the classes of the labels (0: none).
+    """
+
+    width: int
+    n_classes: int
+    seed: int
+    ranks: Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
     """What a step minimises; subclasses are named by the entry-point group `train_clip.objectives`.
 
-    `columns` are the batch columns beside `images` that `outputs` reads. `common` names the outputs
-    that are one value for all rows. `model_start` is handed to open_clip when the model is built;
-    what it sets may differ between arms that vary in their objective. `placement` says where the
-    objective's own parameters are: the same on every rank, or a part on each.
+    `common` names the outputs that are one value for all rows. `model_start` is handed to open_clip
+    when the model is built; what it sets may differ between arms that vary in their objective.
+    `placement` says where the objective's own parameters are: the same on every rank, or a part
+    on each. `towers` says what of the model is trained: all of it, or `visual` alone.
     """
 
-    columns: ClassVar[tuple[str, ...]] = ("tokens",)
     common: ClassVar[frozenset[str]] = frozenset({"logit_scale", "logit_bias"})
     model_start: ClassVar[Mapping[str, float]] = {}
     placement: ClassVar[Placement] = "replicated"
+    towers: ClassVar[Towers] = "both"
     # Read by pydantic: options are not converted, and no unknown one is passed over.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid"}
 
-    def own_parameters(self, width: int, ranks: Ranks) -> torch.nn.Module | None:
-        """Parameters beside the model's, on the CPU; `width` is that of the embeddings.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The batch columns beside `images` that `outputs` reads: `tokens` of the caption, or of
+        labels `labels`, `entity`, `entity_tokens`, `text_draw` (`train_clip.training`)."""
+        return ("tokens",)
+
+    @property
+    def needs_every_label(self) -> bool:
+        """Whether nothing could be learnt from a sample without a label."""
+        return False
+
+    def own_parameters(self, premises: Premises) -> torch.nn.Module | None:
+        """Parameters beside the model's, on the CPU.
 
         Torch is seeded with the run's seed before; `sharded` ones are this rank's part.
         """
@@ -71,6 +96,28 @@ class Objective(ABC):
     def rank_loss(self, outputs: Outputs, own: Any, ranks: Ranks) -> Tensor:
         """A loss from this rank's outputs whose mean over ranks is the loss of the whole batch."""
         return self.loss(gather_outputs(outputs, self.common, ranks), own)
+
+
+class SelfUpdating(torch.nn.Module, ABC):
+    """Own parameters, a part on each rank, that update themselves and lie in files of their own.
+
+    `parameters` are those that have a gradient in this step; after it they are updated by
+    `update` instead of AdamW.
+    """
+
+    n_updates: int
+
+    @abstractmethod
+    def update(self, rate: float, betas: tuple[float, float], eps: float) -> None:
+        """Update what the step took, and count it."""
+
+    @abstractmethod
+    def shard(self) -> dict[str, Any]:
+        """Tensors and plain values: all of this rank that a checkpoint must hold."""
+
+    @abstractmethod
+    def load_shards(self, shards: Sequence[dict[str, Any]]) -> None:
+        """Take this rank's part from the shards of all ranks of a checkpoint, however many."""
 
 
 def gather_outputs(outputs: Outputs, common: frozenset[str], ranks: Ranks) -> Outputs:

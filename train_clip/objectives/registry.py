@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
+from lesstext.plugins import load_plugin
 from lesstext.storage.validation import validated
 from train_clip.config import TrainConfig
 from train_clip.errors import ConfigError
@@ -15,26 +14,22 @@ ENTRY_POINT_GROUP = "train_clip.objectives"
 _BUILT_IN = {
     "clip": "train_clip.objectives.contrastive:Contrastive",
     "siglip": "train_clip.objectives.contrastive:SigLip",
+    "entity": "train_clip.objectives.entity:EntitySoftmax",
+    "contrastive": "train_clip.objectives.entity_text:EntityContrastive",
+    "multitask": "train_clip.objectives.multitask:MultiTask",
 }
 
 
 def make_objective(config: TrainConfig) -> Objective:
-    """The objective that a run names, with its options; raises ConfigError for an unknown one."""
+    """The objective that a run names, with its options; raises UsageError for an unknown one."""
     kind = objective_class(config.loss)
     options = json.dumps(dict(config.loss_options))
     return validated(kind, options, f"objective {config.loss!r}", ConfigError)
 
 
 def objective_class(name: str) -> type[Objective]:
-    """Raises ConfigError for an unknown name, and for one that leads to no objective."""
-    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    points |= {n: EntryPoint(n, value, ENTRY_POINT_GROUP) for n, value in _BUILT_IN.items()}
-    if name not in points:
-        raise ConfigError(f"unknown objective {name!r}; known: {', '.join(sorted(points))}")
-    try:
-        found: Any = points[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"objective {name!r} cannot be imported: {error}") from error
+    """Raises UsageError for an unknown name, ConfigError for one that leads to no objective."""
+    found = load_plugin(ENTRY_POINT_GROUP, "objective", name, ConfigError, _BUILT_IN)
     if not (isinstance(found, type) and issubclass(found, Objective)):
-        raise ConfigError(f"objective {name!r}: {points[name].value} is no Objective")
+        raise ConfigError(f"objective {name!r}: {found!r} is no Objective")
     return found

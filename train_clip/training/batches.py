@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from train_clip.errors import ConfigError
+from train_clip.training.label_columns import LabelColumns
 
 if TYPE_CHECKING:
+    from train_clip.config import TrainConfig
     from train_clip.data.loader import Batch, Column
     from train_clip.data.reader import Produced
+    from train_clip.data.sources import RunData
     from train_clip.models.build import ModelBundle
+    from train_clip.objectives.base import Objective
 
 
-def make_columns(names: Sequence[str], bundle: ModelBundle) -> dict[str, Column]:
-    """The columns that an objective asks for; raises ConfigError for one that nothing makes."""
-    unknown = sorted(set(names) - set(_COLUMNS))
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What columns are made from: the model's tokenizer, the run's data and its settings."""
+
+    bundle: ModelBundle
+    data: RunData
+    config: TrainConfig
+
+    @property
+    def labels(self) -> LabelColumns:
+        return LabelColumns(self.data, self.bundle.tokenizer, self.config.seed)
+
+
+def make_columns(objective: Objective, feed: Feed) -> dict[str, Column]:
+    """The columns that an objective asks for.
+
+    Raises ConfigError for one that nothing makes, and for labels that the data lack.
+    """
+    unknown = sorted(set(objective.columns) - set(_COLUMNS))
     if unknown:
         raise ConfigError(
             f"the objective needs the batch columns {', '.join(unknown)}; there are: "
             f"{', '.join(_COLUMNS)}"
         )
-    return {name: _COLUMNS[name](bundle) for name in names}
+    if objective.needs_every_label:
+        feed.data.require_labels(f"--loss {feed.config.loss}", feed.config)
+    return {name: _COLUMNS[name](feed) for name in objective.columns}
 
 
 def micro_batches(
@@ -42,12 +65,18 @@ def micro_batches(
     ]
 
 
-def _tokens(bundle: ModelBundle) -> Column:
+def _tokens(feed: Feed) -> Column:
     def encode(produced: Sequence[Produced]) -> torch.Tensor:
         """The captions' tokens, (b, context) int64."""
-        return bundle.tokenizer([one.caption for one in produced])
+        return feed.bundle.tokenizer([one.caption for one in produced])
 
     return encode
 
 
-_COLUMNS: dict[str, Callable[[ModelBundle], Column]] = {"tokens": _tokens}
+_COLUMNS: dict[str, Callable[[Feed], Column]] = {
+    "tokens": _tokens,
+    "labels": lambda feed: feed.labels.labels,
+    "entity": lambda feed: feed.labels.entity,
+    "entity_tokens": lambda feed: feed.labels.entity_tokens,
+    "text_draw": lambda feed: feed.labels.text_draw,
+}

@@ -6,13 +6,13 @@ import json
 import logging
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lesstext.storage.files import ensure_writable, remove_leftovers, write_text
+from lesstext.text_detection.processor import cpu_has_bfloat16
 from train_clip.config import TrainConfig
 from train_clip.data.loader import Batch
 from train_clip.data.sources import open_data, prepare_data
@@ -44,6 +44,7 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
     with join_ranks(config.device) as ranks:
         set_threads(ranks.device, config.threads)
         if ranks.is_main:
+            _warn_of_slow_precision(config, ranks.device)
             ensure_writable(out)
             remove_leftovers(out)
             prepare_data(config, out)
@@ -55,6 +56,14 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
             return _train(run)
         finally:
             run.close()
+
+
+def _warn_of_slow_precision(config: TrainConfig, device: torch.device) -> None:
+    if config.precision == "bf16" and device.type == "cpu" and not cpu_has_bfloat16():
+        log.warning(
+            "this processor has no instructions for bfloat16: a step may take ten times as long "
+            "as with --precision fp32"
+        )
 
 
 def _count_steps(config: TrainConfig, n_usable: int) -> TrainConfig:
@@ -134,7 +143,9 @@ def _gradients(run: Run, batch: Batch) -> tuple[float, float]:
 
 def _update(run: Run) -> None:
     """One optimiser update, and what hangs on it."""
+    config = run.config
     run.scaler.step(run.optimizer)
+    run.own.update(run.optimizer.param_groups[0]["lr"], config.betas, config.eps)
     run.scaler.update()
     clamp_logit_scale(run.model)
     if run.averaged is not None:
@@ -186,7 +197,7 @@ def _finish(run: Run) -> dict[str, Any]:
             "final_weights": run.final_weights(),
             "data_digests": run.data.digests,
             "evaluation": final,
-            "ledger": [asdict(entry) for entry in run.ledger()],
+            **run.ledgers(),
             "model_folder": str(run.export()),
         }
         write_text(run.out / RESULT, json.dumps(result, indent=2))

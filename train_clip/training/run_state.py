@@ -9,25 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from lesstext.clip import weights_digest
 from lesstext.storage.files import write_text
 from train_clip.config import TrainConfig
-from train_clip.data.ledger import LedgerEntry, balance
 from train_clip.data.loader import Batch, Loader, LoaderSettings
 from train_clip.data.reader import ReadSettings
 from train_clip.data.sources import RunData
 from train_clip.distributed import Ranks
 from train_clip.errors import CheckpointError, ConfigError, TrainError
 from train_clip.evaluate import Evaluator
-from train_clip.models.build import ModelBundle, build_model, check_batchnorm, freeze_batchnorm
+from train_clip.models.build import (
+    ModelBundle,
+    build_model,
+    check_batchnorm,
+    freeze_all_but_image_tower,
+    freeze_batchnorm,
+)
 from train_clip.models.checkpoint import CheckpointStore, Counters, Snapshot
 from train_clip.models.export import export_folder
-from train_clip.objectives.base import Objective
+from train_clip.objectives.base import Objective, Premises
 from train_clip.objectives.exact_gradient import ExactGradient
 from train_clip.objectives.own_parameters import OwnParameters
-from train_clip.training.batches import make_columns, micro_batches
+from train_clip.training.accounts import ledgers
+from train_clip.training.batches import Feed, make_columns, micro_batches
 from train_clip.training.optim import (
     AveragedWeights,
     build_optimizer,
@@ -36,6 +41,7 @@ from train_clip.training.optim import (
 )
 from train_clip.training.runlog import LiveLine, RunLog
 from train_clip.training.trackers import open_tracker
+from train_clip.training.wrapping import wrap_model
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +71,14 @@ class Run:
         self.model = bundle.model.to(ranks.device)
         if config.precision == "fp64":
             self.model = self.model.double()
+        if objective.towers == "image":
+            freeze_all_but_image_tower(self.model)
         self._set_training()
-        self.ddp_model = self._wrap()
+        self.ddp_model = wrap_model(self.model, config, ranks)
         self._dtype = next(self.model.parameters()).dtype
-        self._columns = make_columns(objective.columns, bundle)
-        self.own = OwnParameters(objective, bundle.width, config.seed, ranks, self._dtype)
+        self._columns = make_columns(objective, Feed(bundle, data, config))
+        premises = Premises(bundle.width, data.n_classes, config.seed, ranks)
+        self.own = OwnParameters(objective, premises, self._dtype)
         self.own.refuse_scaler(config.precision)
         self.optimizer = build_optimizer(config, self.model, self.own.groups(config.weight_decay))
         self.optimizer.register_step_post_hook(self._count_update)
@@ -111,12 +120,12 @@ class Run:
 
     def loader(self) -> Loader:
         """Batches from the current step to the end."""
-        config, bundle = self.config, self.bundle
+        config, data = self.config, self.data
         read = ReadSettings(
             image=config.image,
             caption=config.caption,
             captions=tuple(source.captions for source in config.sources),
-            size_px=bundle.image_px,
+            size_px=self.bundle.image_px,
             max_pixels=config.max_pixels,
             seed=config.seed,
         )
@@ -127,15 +136,8 @@ class Run:
             rank=self.ranks.rank,
             world=self.ranks.world,
         )
-        return Loader(
-            self.stream,
-            self.data.folders,
-            read,
-            settings,
-            self._columns,
-            start=self.step,
-            end=config.n_steps,
-        )
+        steps = {"start": self.step, "end": config.n_steps}
+        return Loader(self.stream, data.folders, read, settings, self._columns, **steps)
 
     def to_device(self, batch: Batch) -> list[dict[str, Any]]:
         """The micro-batches of this rank."""
@@ -218,7 +220,7 @@ class Run:
         """Write a checkpoint of the current step."""
         self.saved_step = self.step
         self._saved_at = time.monotonic()
-        part = self.own.part(self.optimizer)
+        part, shards = self.own.part(self.optimizer), self._save_shard()
         if not self.ranks.is_main:
             return
         snapshot = Snapshot(
@@ -233,8 +235,19 @@ class Run:
             data_digests=self.data.digests,
             initial_weights=self.initial_weights,
             objective=part,
+            shards=shards,
         )
         log.info("saved %s", self._store.save(snapshot))
+
+    def _save_shard(self) -> dict[str, Any] | None:
+        """Write what this rank stores by itself, and wait for the others."""
+        contents, ranks = self.own.shard(), self.ranks
+        if contents is None:
+            return None
+        mark: str = ranks.gather(weights_digest(self.model))[0]
+        self._store.save_shard(self.step, ranks.rank, ranks.world, mark, contents)
+        ranks.barrier()
+        return {"n": ranks.world, "mark": mark}
 
     def evaluation_is_due(self) -> bool:
         """Whether the steps finished so far call for an evaluation inside the loop."""
@@ -262,22 +275,16 @@ class Run:
         n = self.config.n_steps
         states = self.optimizer.state.values()
         by_optimizer = {int(state["step"]) for state in states if "step" in state}
+        by_optimizer |= self.own.n_updates
         if not (self.step == self.counters.updates == n and by_optimizer == {n}):
             raise TrainError(
                 f"expected {n} updates; the loop counts {self.step}, the hook "
                 f"{self.counters.updates}, the optimiser {sorted(by_optimizer)}"
             )
 
-    def ledger(self) -> list[LedgerEntry]:
-        """How often each source's samples were seen up to now."""
-        plans = self.data.plans
-        return balance(
-            self.stream.orders,
-            self.stream.drawn_before(self.step),
-            [plan.data for plan in plans],
-            [plan.pool_size for plan in plans],
-            self.counters.adjustments,
-        )
+    def ledgers(self) -> dict[str, Any]:
+        """What was seen up to now; see `accounts`."""
+        return ledgers(self.data, self.stream, self.step, self.counters.adjustments, self.out)
 
     def final_weights(self) -> str:
         return weights_digest(self.model)
@@ -302,7 +309,8 @@ class Run:
                 "shards or selection are not those it was trained on"
             )
         self.model.load_state_dict(snapshot.state_dict)
-        self.own.restore(snapshot.objective, snapshot.optimizer)
+        shards = self._store.load_shards(snapshot)
+        self.own.restore(snapshot.objective, snapshot.optimizer, shards)
         self.optimizer.load_state_dict(snapshot.optimizer)
         self.scaler.load_state_dict(snapshot.scaler)
         if self.averaged is not None and snapshot.averaged is not None:
@@ -325,18 +333,6 @@ class Run:
         self.model.train()
         if self.config.freeze_batchnorm:
             freeze_batchnorm(self.model)
-
-    def _wrap(self) -> torch.nn.Module:
-        if self.config.grad_checkpointing:
-            self.model.set_grad_checkpointing(True)  # type: ignore[operator]
-        if self.config.compile:
-            self.model.compile()
-        if self.ranks.world == 1:
-            return self.model
-        on_gpu = self.ranks.device.type == "cuda"
-        return DistributedDataParallel(
-            self.model, device_ids=[self.ranks.device.index] if on_gpu else None
-        )
 
     def _local_rows(self) -> slice:
         rows = self.config.batch_size // self.ranks.world

@@ -89,6 +89,16 @@ def test_paired_drop_counts_both_directions() -> None:
     assert -1 <= drop.low <= drop.value <= drop.high <= 1
 
 
+def test_paired_drop_of_shares_is_a_z_test() -> None:
+    before, after = np.array([0.5, 0.9, 0.2, 1.0, 0.4]), np.array([0.4, 0.9, 0.6, 0.5, 0.2])
+    drop = paired_drop(before, after)
+    gaps = before - after
+    error = gaps.std(ddof=1) / math.sqrt(5)
+    assert drop.value == pytest.approx(0.08) and (drop.n_lost, drop.n_gained) == (3, 1)
+    assert drop.p_value == pytest.approx(math.erfc(0.08 / error / math.sqrt(2)))
+    assert drop.high == pytest.approx(0.08 + 1.959963984540054 * error)
+
+
 def test_paired_drop_of_repeated_photos_uses_a_clustered_test() -> None:
     before, after = np.array([True, False] * 20), np.array([False, False] * 20)
     once = paired_drop(before, after)

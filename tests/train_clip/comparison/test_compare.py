@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train_clip.conftest import write_shards
+from lesstext.errors import UsageError
+from tests.train_clip.conftest import write_class_folders, write_shards
 from train_clip.comparison.arms import load_comparison
 from train_clip.comparison.compare import compare
 from train_clip.comparison.page import curve, markdown_table
@@ -51,7 +52,9 @@ def pools(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_comparison_from_beginning_to_end(pools: tuple[Path, Path], tmp_path: Path) -> None:
     big, small = pools
+    photos = write_class_folders(tmp_path / "photos")
     evaluation = f'[common.evaluation]\nevery = 2\nretrieval = "{big}"\nlimit = 12\n'
+    evaluation += f'image_retrieval = "{photos}"\n'
     path = write_config(
         tmp_path / "c.toml", COMMON + evaluation, all=source(big), less=source(small)
     )
@@ -75,6 +78,12 @@ def test_a_comparison_from_beginning_to_end(pools: tuple[Path, Path], tmp_path: 
     difference = found.differences["i2t_R@1"]["less"]
     assert difference.mean == pytest.approx(row.mean - found.table["i2t_R@1"]["all"].mean)
     assert len(difference.tests) == 2
+    arms = found.table["image_map"]
+    by_classes = found.differences["image_map"]["less"]
+    assert by_classes.mean == pytest.approx(arms["less"].mean - arms["all"].mean)
+    assert by_classes.low <= by_classes.mean <= by_classes.high
+    assert [test.test for test in by_classes.tests] == ["cluster-robust z"] * 2
+    assert found.table["image_map_random"]["less"].deviation == 0
 
     steps, values = curve([r for r in found.runs if r.arm == "all"], "evaluation", "i2t_R@1")
     assert steps.tolist() == [2, 4]
@@ -87,6 +96,8 @@ def test_a_comparison_from_beginning_to_end(pools: tuple[Path, Path], tmp_path: 
         assert (out / run.arm / f"seed{run.seed}/result.json").exists()
     assert 'class="verdict"' in page
     assert "less right, all wrong" in page
+    assert "finding the images of a class (mAP)" in page
+    assert "| image_map |" in (out / "table.md").read_text()
     stored = json.loads((out / "comparison.json").read_text())
     assert stored["table"]["i2t_R@1"]["less"]["mean"] == row.mean
 
@@ -264,9 +275,9 @@ def test_runs_told_to_stop_go_on_where_they_were(pools: tuple[Path, Path], tmp_p
     path = write_config(tmp_path / "c.toml", settings, all=source(big), less=source(small))
     command = [sys.executable, "-m", "train_clip.cli", "compare", str(path), "--jobs", "2"]
     process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE)
-    metrics = tmp_path / "out/all/seed0/metrics.jsonl"
+    metrics = [tmp_path / "out" / arm / "seed0/metrics.jsonl" for arm in ("all", "less")]
     deadline = time.monotonic() + 120
-    while not (metrics.exists() and '"step": 2' in metrics.read_text()):
+    while not all(path.exists() and '"step": 2' in path.read_text() for path in metrics):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
@@ -329,6 +340,6 @@ def test_an_unknown_objective_is_told_before_anything_is_trained(
     big, _ = pools
     asked = 'vary = ["objective"]\n' + COMMON.replace("[common]", f"[common]\n{source(big)}")
     path = write_config(tmp_path / "c.toml", asked, all='loss = "clip"', other='loss = "mse"')
-    with pytest.raises(ConfigError, match="unknown objective 'mse'; known: clip, siglip"):
+    with pytest.raises(UsageError, match="unknown objective 'mse'; known: clip, contrastive, "):
         compare(load_comparison(path), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -158,11 +158,16 @@ def test_regions_are_those_that_were_given_sample_by_sample(tmp_path: Path) -> N
     ]
     square, triangle = [1.0, 1, 9, 1, 9, 9, 1, 9], [0.0, 0, 5, 0, 0, 5]
     other = [2.5, 2, 7, 2, 2, 7]
-    given: list[list[list[float]]] = [[square, triangle], [], [other], [triangle, square, other]]
+    given: list[list[tuple[list[float], str]]] = [
+        [(square, "SALE"), (triangle, "")],
+        [],
+        [(other, "größer als")],
+        [(triangle, "犬"), (square, ""), (other, "x")],
+    ]
     plan = write_plan(tmp_path / "plan", "in", tables, 4, given)
     found = [plan.regions(i) for i in range(plan.size)]
-    assert [[polygon.ravel().tolist() for polygon in one] for one in found] == given
-    assert {polygon.dtype for one in found for polygon in one} == {np.dtype(np.float32)}
+    assert [[(polygon.ravel().tolist(), word) for polygon, word in one] for one in found] == given
+    assert {polygon.dtype for one in found for polygon, _ in one} == {np.dtype(np.float32)}
 
 
 def test_without_regions_no_sample_has_any(tmp_path: Path) -> None:

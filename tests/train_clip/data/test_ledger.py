@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train_clip.data.ledger import balance, count_draws, write_entry
+from train_clip.data.ledger import count_draws, count_uses, write_entry
 from train_clip.data.stream import SourceOrder, Stream
 
 
@@ -31,8 +31,7 @@ def test_ledger_counts_what_was_drawn(counts: list[int], n_drawn: int) -> None:
 def test_ledger_adjusts_for_replaced_samples() -> None:
     stream = Stream([np.array([4]), np.array([2])], [1, 1], batch_size=6, seed=0, window_shards=1)
     drawn = np.array([4, 2])
-    first, second = balance(
-        stream.orders, drawn, ["a", "b"], [4, 2], {(0, 3): -1, (0, 1): 1, (1, 0): 0}
-    )
+    uses = count_uses(stream.orders, drawn, {(0, 3): -1, (0, 1): 1, (1, 0): 0})
+    first, second = (write_entry(*one) for one in zip("ab", [4, 2], uses, strict=True))
     assert (first.n_drawn, first.n_unique, first.max_repeats) == (4, 3, 2)
     assert (second.n_drawn, second.n_unique) == (2, 2)

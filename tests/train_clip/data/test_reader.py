@@ -40,7 +40,7 @@ def produce(one: SampleReader, position: int, index: int) -> tuple[Produced, lis
 def test_a_sample_comes_with_its_own_caption(shards: Path, tmp_path: Path) -> None:
     one = reader(shards, tmp_path / "run")
     for index in (0, 12, 39):
-        assert produce(one, 7, index)[0] == Produced(index, caption(index), False, ())
+        assert produce(one, 7, index)[0] == Produced(7, 0, index, caption(index), False, ())
 
 
 def test_the_view_depends_on_seed_and_position(shards: Path, tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lesstext.annotators.text_area import TextArea
+from lesstext.annotators.words import Words
 from lesstext.cli import commands
 from lesstext.engines.whole_run import RunConfig
 from lesstext.export.plan import ExportConfig
@@ -114,12 +117,70 @@ def test_text_regions_are_hidden(scored: Path, tmp_path: Path) -> None:
     source = SourceConfig(data=str(scored / "in"), scores=str(scored / "scores"))
     config = make_config("", sources=(source,), image=image, steps=1, batch_size=27)
     (plan,) = prepare_data(config, tmp_path / "plan").plans
-    (polygon,) = plan.regions(0)
+    ((polygon, word),) = plan.regions(0)
+    assert word == ""
     corners = np.sort(polygon[:, 0])[[0, -1]].tolist(), np.sort(polygon[:, 1])[[0, -1]].tolist()
     assert np.allclose(corners, ([16, 48], [8, 24]), atol=1.5)
     assert plan.regions(1) == []
     result = train(config, tmp_path / "run")
     assert result["text_hidden"] == 10  # numbers 0, 3, …, 24 and 99
+
+
+@pytest.fixture(scope="module")
+def read(scored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of words: RED in every text that the fake detector finds."""
+    out = tmp_path_factory.mktemp("read") / "words"
+    config = RunConfig(
+        shards=(str(scored / "in"),),
+        out=out,
+        annotator=Words(detector="fake"),
+        device="cpu",
+        workers=1,
+    )
+    assert commands.annotate(config) == 0
+    for path in out.glob("*.parquet"):
+        table = pq.read_table(path)
+        words = [[{**word, "text": "RED"} for word in row] for row in table["words"].to_pylist()]
+        column = table.schema.get_field_index("words")
+        field = table.schema.field(column)
+        changed = table.set_column(column, field, pa.array(words, field.type))
+        footer = {k: v for k, v in pq.read_metadata(path).metadata.items() if k != b"ARROW:schema"}
+        pq.write_table(changed.replace_schema_metadata(footer), path)
+    return out
+
+
+def hiding(scored: Path, read: Path, **image: Any) -> TrainConfig:
+    source = SourceConfig(data=str(scored / "in"), words=str(read))
+    shown = ImageAugment(text_mask="mean", crop_scale=(1.0, 1.0), **image)
+    return make_config("", sources=(source,), image=shown, steps=1, batch_size=27)
+
+
+def test_regions_of_words_are_hidden_too(scored: Path, read: Path, tmp_path: Path) -> None:
+    result = train(hiding(scored, read), tmp_path / "run")
+    assert result["text_hidden"] == 10  # numbers 0, 3, …, 24 and 99
+
+
+def test_only_words_of_the_caption_are_hidden(scored: Path, read: Path, tmp_path: Path) -> None:
+    config = hiding(scored, read, masked_regions="repeated")
+    (plan,) = prepare_data(config, tmp_path / "plan").plans
+    assert [word for _, word in plan.regions(0)] == ["RED"]
+    result = train(config, tmp_path / "run")
+    assert result["text_hidden"] == 4  # of the captions of 0, 3, 6, 9 "red" is a word
+
+
+def test_a_share_is_hidden_alike_in_every_run(scored: Path, read: Path, tmp_path: Path) -> None:
+    config = hiding(scored, read, masked_regions="repeated", text_mask_prob=0.5)
+    first, second = (train(config, tmp_path / name) for name in "ab")
+    assert 0 < first["text_hidden"] < 4
+    assert first["final_weights"] == second["final_weights"]
+
+
+def test_words_of_another_shard_hide_nothing(scored: Path, read: Path, tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "in", (9,))
+    source = SourceConfig(data=str(folder), words=str(read))
+    masked = make_config("", sources=(source,), image=ImageAugment(text_mask="mean"))
+    with pytest.raises(DataError, match="is of another version of shard 00000"):
+        prepare_data(masked, tmp_path / "run")
 
 
 def test_scores_without_regions_cannot_hide_text(scored: Path, tmp_path: Path) -> None:
@@ -133,5 +194,5 @@ def test_scores_without_regions_cannot_hide_text(scored: Path, tmp_path: Path) -
     commands.annotate(config)
     source = SourceConfig(data=str(scored / "in"), scores=str(tmp_path / "scores"))
     masked = make_config("", sources=(source,), image=ImageAugment(text_mask="blur"))
-    with pytest.raises(DataError, match="holds no regions"):
+    with pytest.raises(DataError, match="holds no regions, so that text"):
         prepare_data(masked, tmp_path / "run")

@@ -11,8 +11,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from train_clip.distributed import Ranks, gather_rows
-from train_clip.objectives.base import MicroBatch, Outputs, Placement
+from train_clip.objectives.base import MicroBatch, Outputs, Placement, Premises
 from train_clip.objectives.contrastive import Contrastive
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def premises(width: int, ranks: Ranks = ALONE, n_classes: int = 0) -> Premises:
+    """What a run of seed 0 would tell."""
+    return Premises(width, n_classes, 0, ranks)
 
 
 class Table(torch.nn.Module):
@@ -30,8 +37,8 @@ class Prototypes(Contrastive):
 
     n: int = 6
 
-    def own_parameters(self, width: int, ranks: Ranks) -> torch.nn.Module:
-        return Table(torch.randn(self.n, width), ranks)
+    def own_parameters(self, premises: Premises) -> torch.nn.Module:
+        return Table(torch.randn(self.n, premises.width), premises.ranks)
 
     def optimiser_groups(self, own: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         return [{"params": list(own.parameters()), "weight_decay": 0.0, "rate_factor": 10.0}]
@@ -59,8 +66,8 @@ class ShardedPrototypes(Prototypes):
 
     placement: ClassVar[Placement] = "sharded"
 
-    def own_parameters(self, width: int, ranks: Ranks) -> torch.nn.Module:
-        whole = torch.randn(self.n, width)
+    def own_parameters(self, premises: Premises) -> torch.nn.Module:
+        whole, ranks = torch.randn(self.n, premises.width), premises.ranks
         return Table(whole.chunk(ranks.world)[ranks.rank].clone(), ranks)
 
     def complete(self, logits: Tensor, own: Table) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.train_clip.conftest import make_config
-from train_clip.distributed import Ranks
+from tests.train_clip.objectives.prototypes import ALONE, premises
 from train_clip.errors import ConfigError
 from train_clip.models.build import build_model, check_batchnorm, freeze_batchnorm, has_batchnorm
 from train_clip.objectives.contrastive import Contrastive, SigLip
@@ -22,8 +22,6 @@ from train_clip.training.optim import (
     gradient_norm,
     is_free_of_decay,
 )
-
-ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def test_clip_loss_by_hand() -> None:
@@ -62,7 +60,7 @@ def ready(loss: str, **changes: Any) -> Ready:
     config = make_config("unused", loss=loss, precision="fp64", **changes)
     objective = make_objective(config)
     bundle = build_model(config, objective.model_start)
-    own = OwnParameters(objective, bundle.width, 0, ALONE, torch.float64)
+    own = OwnParameters(objective, premises(bundle.width, ALONE), torch.float64)
     return bundle.model.double().train(), ExactGradient(objective, own, "fp64", ALONE)
 
 

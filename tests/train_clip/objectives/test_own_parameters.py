@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from tests.train_clip.conftest import make_config
-from tests.train_clip.objectives.prototypes import Prototypes, ShardedPrototypes, install
+from tests.train_clip.objectives.prototypes import (
+    ALONE,
+    Prototypes,
+    ShardedPrototypes,
+    install,
+    premises,
+)
 from tests.train_clip.runs import assert_same, newest
 from train_clip.distributed import Ranks
 from train_clip.errors import CheckpointError, ConfigError
@@ -69,7 +75,7 @@ def test_they_start_by_the_seed_and_learn_at_their_own_rate(shards: Path, tmp_pa
 
 def test_parts_on_several_ranks_take_no_scaler() -> None:
     here = Ranks(0, 2, torch.device("cpu"))
-    own = OwnParameters(ShardedPrototypes(), 4, 0, here, torch.float32)
+    own = OwnParameters(ShardedPrototypes(), premises(4, here), torch.float32)
     assert own.is_on_several_ranks
     own.refuse_scaler("bf16")
     with pytest.raises(ConfigError, match="use --precision bf16 instead of amp"):
@@ -79,7 +85,7 @@ def test_parts_on_several_ranks_take_no_scaler() -> None:
 def owned_by(rank: int, world: int, sharded: bool = True) -> OwnParameters:
     objective = ShardedPrototypes() if sharded else Prototypes()
     ranks = Ranks(rank, world, torch.device("cpu"))
-    return OwnParameters(objective, 4, 0, ranks, torch.float32)
+    return OwnParameters(objective, premises(4, ranks), torch.float32)
 
 
 def test_each_rank_takes_its_own_part_of_a_checkpoint() -> None:
@@ -127,7 +133,7 @@ def test_a_part_stored_on_one_rank_holds_weights_and_states_apart_from_the_run()
 
 
 def test_where_nothing_is_owned_nothing_is_stored_or_asked_for() -> None:
-    own = OwnParameters(Contrastive(), 4, 0, Ranks(0, 1, torch.device("cpu")), torch.float32)
+    own = OwnParameters(Contrastive(), premises(4, ALONE), torch.float32)
     assert (own.module, own.parameters(), own.groups(0.1)) == (None, [], [])
     state: dict[str, Any] = {"state": {}}
     own.restore(None, state)

@@ -8,6 +8,7 @@ import open_clip
 import pytest
 
 from lesstext.clip import weights_digest
+from lesstext.errors import UsageError
 from tests.train_clip.conftest import make_config
 from tests.train_clip.objectives.prototypes import install
 from train_clip.config import TrainConfig
@@ -28,9 +29,9 @@ def test_own_names() -> None:
 @pytest.mark.parametrize(
     ("loss", "options", "message"),
     [
-        ("mse", {}, "unknown objective 'mse'; known: clip, gone, no-objective, prototypes, "),
+        ("mse", {}, "unknown objective 'mse'; known: clip, contrastive, entity, gone, multitask"),
         ("gone", {}, "objective 'gone' cannot be imported: .*Gone"),
-        ("no-objective", {}, r"prototypes:Table is no Objective"),
+        ("no-objective", {}, r"prototypes.Table'> is no Objective"),
         ("clip", {"n": 3}, "objective 'clip': unknown setting n"),
         ("prototypes", {"n": "many"}, "n: input should be a valid integer, got 'many'"),
         ("prototypes", {"n": True}, "n: input should be a valid integer, got True"),
@@ -44,7 +45,7 @@ def test_names_and_options_that_mean_nothing_are_refused(
     message: str,
 ) -> None:
     monkeypatch.syspath_prepend(install(tmp_path / "site"))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UsageError, match=message):
         make_objective(make_config("unused", loss=loss, loss_options=options))
 
 
@@ -60,7 +61,9 @@ def test_a_column_that_nothing_makes_is_refused(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Contrastive, "columns", ("tokens", "regions"))
-    with pytest.raises(ConfigError, match="needs the batch columns regions; there are: tokens"):
+    with pytest.raises(
+        ConfigError, match="needs the batch columns regions; there are: tokens, labels"
+    ):
         train(make_config(shards), tmp_path / "run")
 
 
@@ -82,5 +85,5 @@ def test_a_checkpoint_is_opened_without_its_objective(
     (path,) = CheckpointStore(tmp_path / "run/checkpoints", 1).paths()
     export_checkpoint(path, tmp_path / "model")
     open_clip.create_model(f"local-dir:{tmp_path / 'model'}")
-    with pytest.raises(ConfigError, match="unknown objective 'prototypes'"):
+    with pytest.raises(UsageError, match="unknown objective 'prototypes'"):
         train(make_config(shards, loss="prototypes"), tmp_path / "run")

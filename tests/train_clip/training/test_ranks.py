@@ -29,8 +29,8 @@ def free_port() -> int:
         return port
 
 
-def train_on_two_ranks(runs: dict[Path, TrainConfig], site: str = "") -> None:
-    """Start what torchrun would start, and train every run on both ranks.
+def train_on_two_ranks(runs: dict[Path, TrainConfig], site: str = "", world: int = 2) -> None:
+    """Start what torchrun would start, and train every run on both (or `world`) ranks.
 
     `site` is a folder of further packages.
     """
@@ -41,13 +41,13 @@ def train_on_two_ranks(runs: dict[Path, TrainConfig], site: str = "") -> None:
         arguments += [str(path), str(out)]
     port = free_port()
     processes = []
-    for rank in (0, 1):
+    for rank in range(world):
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), site]),
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": "2",
+            "WORLD_SIZE": str(world),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
@@ -56,7 +56,7 @@ def train_on_two_ranks(runs: dict[Path, TrainConfig], site: str = "") -> None:
             subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         )
     told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    assert [process.returncode for process in processes] == [0] * world, told
 
 
 OBJECTIVES: dict[str, dict[str, Any]] = {

@@ -33,6 +33,7 @@ from train_clip.models.checkpoint import CheckpointStore, load_snapshot
 from train_clip.models.export import export_checkpoint
 from train_clip.objectives.exact_gradient import ExactGradient
 from train_clip.settings import CaptionAugment, EvalConfig, ImageAugment
+from train_clip.training import loop
 from train_clip.training.loop import train
 from train_clip.training.run_state import Run
 from train_clip.training.runlog import read_rows
@@ -352,6 +353,24 @@ def test_other_settings_run_to_the_end(
     shards: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     assert train(make_config(shards, **changes), tmp_path / "run")["updates"] == 4
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bfloat16", "warned"),
+    [("bf16", False, True), ("bf16", True, False), ("fp32", False, False)],
+)
+def test_a_precision_that_the_processor_only_imitates_is_told(
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    precision: Any,
+    has_bfloat16: bool,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr(loop, "cpu_has_bfloat16", lambda: has_bfloat16)
+    train(make_config(shards, steps=1, precision=precision), tmp_path / "run")
+    assert ("no instructions for bfloat16" in caplog.text) == warned
 
 
 def test_gradient_checkpointing_changes_no_bit(shards: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How well image embeddings find images of the same class: GPR1200 and any ImageFolder."""
