@@ -6,26 +6,48 @@
 `--data` holds `scam/` (pairs of one photograph with a handwritten word on a note, and with the
 note blank) and `icdar2015/` (street photographs with every text outlined). `--precisions` and
 `--images`, with or without `--data`, tell how far two precisions of the first detector agree.
+
+    python scripts/eval_detector.py --data $LESSTEXT_DATA --frontier cache/ \\
+        --out frontier.json --markdown frontier.md --plot frontier.png
+
+measures all detectors, also on unlabelled photos and on photos without text, against the first;
+`--detector small@384:float32` adds one to the list, `-small@384` on the labelled sets alone.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from detector_eval import frontier_page
 from detector_eval.data import load_icdar, load_images, load_scam
+from detector_eval.frontier import Frontier, measure, parse
 from detector_eval.measure import Agreement, Run, compare_precisions, measure_icdar, measure_scam
 from detector_eval.tables import Results, about, markdown
 
 from lesstext.errors import LesstextError, UsageError
 from lesstext.storage.files import write_text
 from lesstext.text_detection.protocol import DetectorSettings
+
+FRONTIER = (
+    "craft@384",
+    "-craft@640",
+    "rapidocr@384",
+    "-rapidocr@640",
+    "-checked@384:float32:runtime=onnxruntime",
+    "-checked@384:float32",
+    "checked@384",
+    "-checked@640:float32",
+    "checked@640",
+    "cascade@384",
+)
+"""Those with a - in front are looked at on the labelled sets alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +95,15 @@ def evaluate(config: EvalConfig) -> Results:
         write_text(config.out, json.dumps(asdict(results)) + "\n", unguarded=True)
         write_text(config.markdown, markdown(results), unguarded=True)
     return results
+
+
+def evaluate_frontier(
+    data: Path, cache: Path, names: Sequence[str], limit: int | None, note: str
+) -> Frontier:
+    """Measure all detectors in one run, with what the cache holds already."""
+    candidates = [parse(name) for name in names]
+    points = measure(data, cache, candidates, limit)
+    return Frontier(about=about(threads=1, device="cpu", note=note), points=points)
 
 
 def _steps(config: EvalConfig, results: Results) -> Iterator[Run | Agreement]:
@@ -128,9 +159,23 @@ def main(
     note: Annotated[
         str, typer.Option(help="Added to what the table says of the machine, as how busy it was.")
     ] = "",
+    frontier: Annotated[
+        Path | None, typer.Option(help="Folder of findings: measure all detectors in one run.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="The frontier as a picture (PNG).")] = None,
 ) -> None:
     """Measure every detector at every size; write the results as JSON and as markdown tables."""
     try:
+        if frontier is not None:
+            if data is None:
+                raise UsageError("--frontier needs --data")
+            names = [*FRONTIER, *(detector or [])]
+            found = evaluate_frontier(data, frontier, names, limit, note)
+            write_text(out, json.dumps(asdict(found), indent=1) + "\n", unguarded=True)
+            write_text(markdown, frontier_page.markdown(found), unguarded=True)
+            if plot is not None:
+                frontier_page.draw(found.points, plot)
+            return
         config = EvalConfig(
             data=data,
             out=out,

@@ -59,6 +59,7 @@ class CorpusConfig:
     """What to make. `text_share` of the training images carry text; each photo is shown
     `renderings` times; `extra_share` of the photos go to `extra/` instead of `train/`.
     `validation_photos` of each class's training photos are held out and join the validation photos.
+    `misfit_share` of the images without text have a caption that names another class.
     """
 
     classes: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ class CorpusConfig:
     samples_per_shard: int = 1000
     photos_per_class: int | None = None
     validation_photos: int = 0
+    misfit_share: float = 0.0
     seed: int = 0
 
 
@@ -150,7 +152,7 @@ def _open_photos(folder: Path, config: CorpusConfig) -> Photos:
         raise UsageError(f"{folder}/classes.csv has no class {', '.join(unknown)}")
     numbers = [all_classes.names.index(name) for name in names]
     classes = ClassList(tuple(all_classes.wnids[n] for n in numbers), tuple(names))
-    sources = {split: _open_split(folder, split, all_classes) for split in ("train", "val")}
+    sources = {split: open_split(folder, split, all_classes) for split in ("train", "val")}
     train: list[Photo] = []
     val: list[Photo] = []
     for label, number in enumerate(numbers):
@@ -162,7 +164,7 @@ def _open_photos(folder: Path, config: CorpusConfig) -> Photos:
     return Photos(sources, classes, tuple(train), tuple(val))
 
 
-def _open_split(folder: Path, split: str, classes: ClassList) -> Source:
+def open_split(folder: Path, split: str, classes: ClassList) -> Source:
     """The split's one file, `train.parquet` or Hugging Face's `train-00000-of-00001.parquet`.
 
     Other names that begin alike, such as `train_more.parquet`, are other data.
@@ -232,10 +234,12 @@ def _render(
     if rng.random() < config.text_share:
         kind = rng.choices(KINDS, KIND_WEIGHTS)[0]
         if kind == "swapped":
-            named = rng.choice([other for other in range(len(names)) if other != label])
+            named = _another(rng, label, len(names))
         text = rng.choice(UNRELATED) if kind == "unrelated" else names[named]
         hard: Hard = rng.choice(HARD_KINDS) if rng.random() < HARD_SHARE else "none"
         image, drawn = draw_text(image, text, rng, hard=hard, n_fonts=config.n_fonts)
+    elif config.misfit_share and rng.random() < config.misfit_share:
+        kind, named = "misfit", _another(rng, label, len(names))
     caption = rng.choice(TEMPLATES).format(look=look, name=names[named])
     row = {
         "photo": photo.key,
@@ -245,7 +249,11 @@ def _render(
         "has_text": drawn is not None,
         **_truth(drawn),
     }
-    return _jpeg(image), caption, row
+    return jpeg(image), caption, row
+
+
+def _another(rng: random.Random, label: int, n_classes: int) -> int:
+    return rng.choice([other for other in range(n_classes) if other != label])
 
 
 def _truth(drawn: DrawnText | None) -> dict[str, Any]:
@@ -299,26 +307,26 @@ def _write_heldout(out: Path, photos: Photos, config: CorpusConfig) -> None:
             if not left.get(photo.label):
                 left[photo.label] = rng.sample(pairs, len(pairs))
             look, template = left[photo.label].pop()
-            image = apply_look(_whole(photos.read(photo), config.image_px), look)
+            image = apply_look(whole(photos.read(photo), config.image_px), look)
             caption = template.format(look=look, name=photos.classes.names[photo.label])
-            write_member(tar, f"{position:05d}.jpg", _jpeg(image))
+            write_member(tar, f"{position:05d}.jpg", jpeg(image))
             write_member(tar, f"{position:05d}.txt", caption.encode())
         end_archive(tar)
 
 
 def _write_validation(out: Path, photos: Photos, config: CorpusConfig) -> None:
     for photo in photos.val:
-        image = _whole(photos.read(photo), config.image_px)
+        image = whole(photos.read(photo), config.image_px)
         target = out / "val" / photos.classes.wnids[photo.label] / f"{photo.key}.jpg"
         with atomic_path(target, unguarded=True) as part:
-            part.write_bytes(_jpeg(image))
+            part.write_bytes(jpeg(image))
 
 
-def _whole(image: Image.Image, size_px: int) -> Image.Image:
+def whole(image: Image.Image, size_px: int) -> Image.Image:
     return ImageOps.fit(image, (size_px, size_px), Image.Resampling.BICUBIC)
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
@@ -339,6 +347,9 @@ def main(
     validation_photos: Annotated[
         int, typer.Option(min=0, help="Training photos per class held out for validation too.")
     ] = 0,
+    misfit_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of text-free images with a foreign caption.")
+    ] = 0.0,
     samples_per_shard: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option()] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -353,6 +364,7 @@ def main(
         n_fonts=fonts,
         photos_per_class=photos_per_class,
         validation_photos=validation_photos,
+        misfit_share=misfit_share,
         samples_per_shard=samples_per_shard,
         seed=seed,
     )

@@ -44,9 +44,9 @@ def main(
 ) -> None:
     """From Tiny-ImageNet to the table; exit code 3 means that the experiment is void."""
     chosen = with_arms(load_size(HERE / "reproduction" / "sizes.toml", size), also)
-    source = data or _default_data()
+    source = data or default_data()
     plan = Plan(chosen, out or Path("reproduce-out") / size)
-    _freeze(plan)
+    freeze(plan.out, plan.size.as_dict())
     log = CommandLog(plan.out / "commands.jsonl")
     signal.signal(signal.SIGTERM, lambda *_: log.stop())
     make_inputs(plan, source, log)
@@ -175,19 +175,19 @@ def options(values: dict[str, Any]) -> list[str]:
     return [text for n, v in plain.items() for text in (f"--{n.replace('_', '-')}", str(v))]
 
 
-def _freeze(plan: Plan) -> None:
+def freeze(out: Path, settings: dict[str, Any]) -> None:
     """Refuse to go on in a folder that was begun with other settings; arms may be added."""
-    fixed = {name: value for name, value in plan.size.as_dict().items() if name != "arms"}
-    settings = json.dumps(fixed, indent=2, sort_keys=True) + "\n"
-    frozen = plan.out / "settings.json"
+    fixed = {name: value for name, value in settings.items() if name != "arms"}
+    text = json.dumps(fixed, indent=2, sort_keys=True) + "\n"
+    frozen = out / "settings.json"
     if not frozen.exists():
-        write_text(frozen, settings, unguarded=True)
-    elif frozen.read_text(encoding="utf-8") != settings:
-        typer.echo(f"{plan.out} was begun with other settings; choose another --out", err=True)
+        write_text(frozen, text, unguarded=True)
+    elif frozen.read_text(encoding="utf-8") != text:
+        typer.echo(f"{out} was begun with other settings; choose another --out", err=True)
         raise typer.Exit(2)
 
 
-def _default_data() -> Path:
+def default_data() -> Path:
     folder = os.environ.get("LESSTEXT_DATA")
     if folder is None:
         typer.echo(

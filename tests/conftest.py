@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,16 @@ def real_data() -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Config path and checkpoint path of a small, randomly initialised open_clip model."""
     return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def sigchld_as_before() -> Iterator[None]:
+    """Take back the handler of SIGCHLD that torch's DataLoader leaves behind.
+
+    Python handlers run on the alternative signal stack, and what OpenVINO makes the kernel save
+    with a signal does not fit on it: the next child to end would take the tests with it.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)

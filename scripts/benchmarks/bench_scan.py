@@ -137,7 +137,7 @@ def run(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
     settle_in(multiprocessing.parent_process().pid or 0, job.placement.threads)  # type: ignore[union-attr]
     detector = staged(load_detector(job.annotator.detector_settings(job.placement)))
-    rounds = [_batches(shard, detector) for shard in job.shards]
+    rounds = [padded_batches(shard, detector) for shard in job.shards]
     batches = [batch for made, _, _ in rounds for batch in made]
     times: dict[str, list[Seconds]] = defaultdict(list)
     stages: dict[str, float] = defaultdict(float)
@@ -166,7 +166,7 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
                 detector.submit(batch).result()
             return sum(map(len, made))
 
-        _warm_up(detector, batches)
+        warm_up(detector, batches)
         for shard, (made, _, _) in zip(job.shards, rounds, strict=True):
             timed("end to end", partial(score, shard))
             timed("bare forward", partial(forward, made))
@@ -181,7 +181,7 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
     )  # fmt: skip
 
 
-def _batches(shard: Path, detector: StagedDetector) -> tuple[list[list[Pixels]], int, int]:
+def padded_batches(shard: Path, detector: StagedDetector) -> tuple[list[list[Pixels]], int, int]:
     """The padded batches that scoring makes of a shard, and their padded and real pixels."""
     by_shape: dict[tuple[int, ...], list[Pixels]] = defaultdict(list)
     real = padded = 0
@@ -207,7 +207,7 @@ def _batches(shard: Path, detector: StagedDetector) -> tuple[list[list[Pixels]],
     return batches, padded, real
 
 
-def _warm_up(detector: StagedDetector, batches: list[list[Pixels]]) -> None:
+def warm_up(detector: StagedDetector, batches: list[list[Pixels]]) -> None:
     for batch in {batch[0].shape: batch for batch in batches}.values():
         detector.submit(batch).result()
 

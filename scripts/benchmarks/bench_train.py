@@ -79,9 +79,10 @@ class OpenClip:
             eps=config.eps,
             weight_decay=config.weight_decay,
         )
+        self.scaler = torch.amp.GradScaler(device.type) if config.precision == "amp" else None
         self.arguments = SimpleNamespace(
             device=str(device),
-            precision={"fp32": "fp32", "bf16": "amp_bf16"}[config.precision],
+            precision={"fp32": "fp32", "bf16": "amp_bf16", "amp": "amp"}[config.precision],
             grad_clip_norm=config.clip_grad_norm,
             accum_freq=1,
             skip_scheduler=True,
@@ -103,9 +104,8 @@ class OpenClip:
 
         memory.times.clear()
         loss = open_clip.ClipLoss()
-        train_one_epoch(
-            self.model, {"train": memory}, loss, 0, self.optimizer, None, None, None, self.arguments
-        )
+        data, optimizer, scaler = {"train": memory}, self.optimizer, self.scaler
+        train_one_epoch(self.model, data, loss, 0, optimizer, scaler, None, None, self.arguments)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return list(np.diff(memory.times))
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "amp"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--workers", type=int, default=1)

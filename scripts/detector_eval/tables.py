@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from provenance import installed, processor
 from source_commit import source_commit
 
 from detector_eval.measure import THRESHOLDS, Agreement, Run
 
-_PACKAGES = ("lesstext", "torch", "easyocr", "opencv-python-headless", "rapidocr", "onnxruntime")
+_PACKAGES = (
+    "lesstext",
+    "torch",
+    "easyocr",
+    "opencv-python-headless",
+    "rapidocr",
+    "onnxruntime",
+    "openvino",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,8 +41,8 @@ def about(*, threads: int, device: str, note: str) -> dict[str, Any]:
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "commit": source_commit(),
         "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
-        "cpu": _cpu(),
+        "versions": installed(_PACKAGES),
+        "cpu": processor(),
         "device": device,
         "threads": threads,
         "note": note,
@@ -164,19 +170,3 @@ def _percent(value: float | None) -> str:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores"

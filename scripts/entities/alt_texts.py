@@ -102,14 +102,19 @@ class AltTexts:
     def draw(self, number: int, true: Entity) -> tuple[str, list[tuple[str, str]]]:
         """The alt-text of the photo of that number, and its entities with what they are."""
         rng = random.Random(f"{self._seed} {number}")
+        named = self.names(rng, true)
+        a, b, c = (entity.name for entity, _ in named)
+        text = rng.choice(TEMPLATES).format(a=a, b=b, c=c)
+        return text, [(entity.entity_id, kind) for entity, kind in named]
+
+    def names(self, rng: random.Random, true: Entity) -> list[tuple[Entity, str]]:
+        """Three entities that the alt-text of a photo names, with what they are, in any order."""
         named = [(rng.choice(self._near[true.entity_id]), "near")]
         named.append(self._far(rng, true))
         is_false = rng.random() < FALSE_SHARE
         named.append(self._far(rng, true, named[1][0]) if is_false else (true, "true"))
         rng.shuffle(named)
-        a, b, c = (entity.name for entity, _ in named)
-        text = rng.choice(TEMPLATES).format(a=a, b=b, c=c)
-        return text, [(entity.entity_id, kind) for entity, kind in named]
+        return named
 
     def _far(
         self, rng: random.Random, true: Entity, but: Entity | None = None
@@ -139,7 +144,7 @@ def write_shards(out: Path, photos: Photos, texts: AltTexts, *, every: int = 1) 
 
     truth: list[dict[str, Any]] = []
     numbered = islice(enumerate(photos.read()), None, None, every)
-    for shard, lot in _lots(numbered):
+    for shard, lot in lots(numbered):
         name = f"{shard:05}"
         with (
             atomic_path(out / "shards" / f"{name}.tar", unguarded=True) as partial,
@@ -159,11 +164,12 @@ def write_shards(out: Path, photos: Photos, texts: AltTexts, *, every: int = 1) 
         pq.write_table(pa.Table.from_pylist(truth), partial)
 
 
-def _lots(
-    numbered: Iterator[tuple[int, tuple[bytes, Entity]]],
+def lots(
+    numbered: Iterator[tuple[int, tuple[bytes, Entity]]], size: int = SAMPLES_PER_SHARD
 ) -> Iterator[tuple[int, list[tuple[int, tuple[bytes, Entity]]]]]:
+    """Numbered photos as (number of the shard, its photos), `size` at a time."""
     shard = 0
-    while lot := list(islice(numbered, SAMPLES_PER_SHARD)):
+    while lot := list(islice(numbered, size)):
         yield shard, lot
         shard += 1
 

@@ -73,6 +73,7 @@ AREAS = {
     "pipeline": Area(
         modules=(
             "lesstext/text_detection/pipeline.py",
+            "lesstext/text_detection/requests.py",
             "lesstext/text_detection/measure.py",
             "lesstext/text_detection/stages.py",
         ),
@@ -82,6 +83,7 @@ AREAS = {
         modules=(
             "train_clip/data/stream.py",
             "train_clip/data/source_plan.py",
+            "train_clip/data/flat/*.py",
             "train_clip/data/index.py",
         ),
         tests=("tests/train_clip/data",),

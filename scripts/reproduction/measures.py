@@ -102,7 +102,7 @@ def arm_rows(plan: Plan, runs: Sequence[FinishedRun]) -> list[ArmRow]:
         ledger = mine[0].result["ledger"]
         pairs = sum(entry["n_usable"] for entry in ledger)
         drawn = sum(entry["n_drawn"] for entry in ledger)
-        metrics = {name: _estimate(mine, metric) for name, metric in METRICS.items()}
+        metrics = {name: estimate(mine, metric) for name, metric in METRICS.items()}
         controls = {name: _control(plan, mine, name) for name in CONTROLS}
         rows.append(ArmRow(arm, pairs, drawn / pairs, metrics, controls))
     return rows
@@ -154,7 +154,7 @@ def threshold_points(plan: Plan) -> list[ThresholdPoint]:
     return points
 
 
-def _estimate(runs: Sequence[FinishedRun], metric: str) -> Estimate:
+def estimate(runs: Sequence[FinishedRun], metric: str) -> Estimate:
     """Mean over seeds; the interval resamples photos (all rows of one together) and seeds."""
     values = tuple(run.result["evaluation"][metric] for run in runs)
     if metric not in PAIRED:  # no single outcomes are stored: the spread over seeds alone

@@ -91,6 +91,11 @@ class Plan:
     def results(self) -> Path:
         return self.out / "results"
 
+    @property
+    def own_arms(self) -> dict[str, dict[str, Any]]:
+        """Arms that a kind of plan has beside those of `arm_settings`, in the same form."""
+        return {}
+
     def selection(self, name: str) -> Path:
         return self.out / "selections" / f"{name}.parquet"
 
@@ -142,8 +147,8 @@ class Gate:
         )
 
 
-def load_size(path: Path, name: str) -> Size:
-    """Read one table of `sizes.toml`; ends the program for an unknown name."""
+def read_size(path: Path, name: str) -> dict[str, Any]:
+    """One table of a `sizes.toml`, as fields of a Size; ends the program for an unknown name."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -152,9 +157,12 @@ def load_size(path: Path, name: str) -> Size:
     if name not in sizes:
         raise SystemExit(f"--size must be one of {', '.join(sizes)}, got {name!r}")
     values = sizes[name]
-    return Size(
-        **{**values, "name": name, "arms": tuple(values["arms"]), "seeds": tuple(values["seeds"])}
-    )
+    return {**values, "name": name, "arms": tuple(values["arms"]), "seeds": tuple(values["seeds"])}
+
+
+def load_size(path: Path, name: str) -> Size:
+    """A size of the reproduction; ends the program for an unknown name."""
+    return Size(**read_size(path, name))
 
 
 def with_arms(size: Size, further: str) -> Size:
@@ -188,14 +196,13 @@ def arm_settings(plan: Plan, arm: str) -> dict[str, Any]:
     extra = {"data": str(plan.corpus / "extra"), "selection": str(plan.selection("extra"))}
     known: dict[str, dict[str, Any]] = {
         "all": {"sources": [train]},
-        "filtered": {"sources": [filtered]},
         "control": {"sources": [{**train, "selection": str(plan.selection("filtered.control"))}]},
-        "oracle": {"sources": [{**train, "selection": str(plan.selection("oracle"))}]},
         "masked": {"sources": [{**train, "scores": scores}], "image": {"text_mask": "mean"}},
         "pool": {"sources": [filtered, extra]},
         "augment": {"sources": [train], "image": AUGMENTATION},
+        **plan.own_arms,
     }
-    return known[arm]
+    return known.get(arm, {"sources": [{**train, "selection": str(plan.selection(arm))}]})
 
 
 def write_arms(plan: Plan) -> None:

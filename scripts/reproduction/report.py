@@ -9,14 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from source_commit import source_commit
+from provenance import command_rows, provenance
 
 from attr_builder.evaluation.published import FILTERED, UNFILTERED
 from lesstext.storage.files import plain, write_text
@@ -108,7 +106,7 @@ def as_markdown(results: Results, plan: Plan) -> str:
     if results.void:
         lines += [f"**Void: {results.void}.**", ""]
     names = ["pairs", "clean top-1", "Attr top-1", "attack success", "repeats"]
-    lines += _header(["arm", *names, "image→text R@5", "text→image R@5"])
+    lines += header(["arm", *names, "image→text R@5", "text→image R@5"])
     lines += [_arm_line(row) for row in results.arms]
     lines += ["", "| the paper (ViT-B/16, web data) | pairs | ImageNet top-1 | Attr top-1 |"]
     lines += ["|---|---|---|---|", *_paper_lines()]
@@ -117,15 +115,15 @@ def as_markdown(results: Results, plan: Plan) -> str:
         "Mean over seeds [95% interval: bootstrap over photos and seeds; retrieval: lowest",
     ]
     lines += ["and highest seed]. Percent, but repeats: how often a pair was drawn on average.", ""]
-    lines += _header(["question", "difference", "answer"])
-    lines += [f"| {a.question} | {_difference(a.found)} | {a.answer} |" for a in results.answers]
-    lines += ["", *_header(["arm", *(f"`{name}` top-1" for name in CONTROLS)])]
+    lines += header(["question", "difference", "answer"])
+    lines += [f"| {a.question} | {difference(a.found)} | {a.answer} |" for a in results.answers]
+    lines += ["", *header(["arm", *(f"`{name}` top-1" for name in CONTROLS)])]
     for row in results.arms:
-        cells = [_percent(row.controls[name]) for name in CONTROLS]
+        cells = [percent(row.controls[name]) for name in CONTROLS]
         lines.append(f"| {row.arm} | {' | '.join(cells)} |")
     lines += ["", f"The filter (ratio above {plan.size.max_text_area:g} is removed) against what"]
     lines += ["was drawn; precision of a row counts all clean samples that were removed.", ""]
-    lines += _header(["samples", "n", "removed", "share removed (recall)", "precision"])
+    lines += header(["samples", "n", "removed", "share removed (recall)", "precision"])
     lines += [_removal_line(row) for row in results.removals]
     return "\n".join(lines) + "\n"
 
@@ -136,9 +134,9 @@ def _why_void(plan: Plan, all_arm: ArmRow) -> str:
         return "this size tests the plumbing and claims nothing"
     success, clean = all_arm.metrics["success"], all_arm.metrics["clean"]
     if success.low < 2 * plan.chance:
-        return f"`all` was not surely fooled twice as often as chance ({_percent(success)})"
+        return f"`all` was not surely fooled twice as often as chance ({percent(success)})"
     if clean.low < 2 * plan.chance:
-        return f"`all` sees too little ({_percent(clean)} clean)"
+        return f"`all` sees too little ({percent(clean)} clean)"
     return ""
 
 
@@ -165,24 +163,29 @@ def _answers(runs: Sequence[Any], arms: Sequence[str]) -> list[Answer]:
     answers = []
     for question, baseline, arm, metric, wanted in asked:
         found = compared(runs, baseline, arm, metric)
-        answers.append(Answer(question, _answer(wanted, found), found))
+        answers.append(Answer(question, answer(wanted, found), found))
     return answers
 
 
-def _answer(wanted: str, found: Estimate) -> str:
+def answer(wanted: str, found: Estimate, margin: float = MARGIN) -> str:
     """Yes, no or cannot tell, from where the 95% interval lies.
 
-    >>> _answer("better", Estimate(0.1, 0.05, 0.15)), _answer("less", Estimate(0.1, 0.05, 0.15))
+    >>> answer("better", Estimate(0.1, 0.05, 0.15)), answer("less", Estimate(0.1, 0.05, 0.15))
     ('yes', 'no')
-    >>> _answer("no worse", Estimate(0.0, -0.1, 0.1)), _answer("no worse", Estimate(0, -0.01, 0.01))
+    >>> answer("no worse", Estimate(0.0, -0.1, 0.1)), answer("no worse", Estimate(0, -0.01, 0.01))
     ('cannot tell', 'yes (within 3 points)')
     """
     if wanted in ("less", "worse"):
-        return _answer("better", Estimate(-found.mean, -found.high, -found.low))
-    bound = -MARGIN if wanted == "no worse" else 0.0
+        return answer("better", Estimate(-found.mean, -found.high, -found.low))
+    bound = -margin if wanted == "no worse" else 0.0
     if found.low > bound:
-        return "yes" if wanted == "better" else f"yes (within {100 * MARGIN:g} points)"
+        return "yes" if wanted == "better" else f"yes (within {_points(margin)})"
     return "no" if found.high <= bound else "cannot tell"
+
+
+def _points(margin: float) -> str:
+    """A margin in percentage points."""
+    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
 
 
 def _setting(results: Results, plan: Plan) -> str:
@@ -202,12 +205,12 @@ def _paper_lines() -> list[str]:
     ]
 
 
-def _header(names: Sequence[str]) -> list[str]:
+def header(names: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
 
 
 def _arm_line(row: ArmRow) -> str:
-    metrics = {name: _percent(row.metrics[name]) for name in METRICS}
+    metrics = {name: percent(row.metrics[name]) for name in METRICS}
     cells = [metrics["clean"], metrics["attacked"], metrics["success"], f"{row.repeats:.1f}"]
     cells += [metrics["i2t"], metrics["t2i"]]
     return f"| {row.arm} | {row.pairs:,} | {' | '.join(cells)} |"
@@ -223,48 +226,28 @@ def _share(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _percent(found: Estimate) -> str:
+def percent(found: Estimate) -> str:
     return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
-def _difference(found: Estimate) -> str:
+def difference(found: Estimate) -> str:
     return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
     """Commands with their seconds, the commits they ran from, versions and machine."""
+    rows = command_rows(plan.out / "commands.jsonl")
     seconds: dict[str, float] = {}
-    commits: dict[str, None] = {}
-    for line in (plan.out / "commands.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)  # once for each time that the script was started
+    for row in rows:  # once for each time that the script was started
         seconds[row["command"]] = round(seconds.get(row["command"], 0.0) + row["seconds"], 1)
-        commits[row["commit"]] = None
     usual = load_size(_HERE / "sizes.toml", plan.size.name).arms
     also = ",".join(arm for arm in plan.size.arms if arm not in usual)
     script = f"bash scripts/reproduce.sh --size {plan.size.name}"
+    script = f"{script} --also {also}" if also else script
     return {
-        "script": f"{script} --also {also}" if also else script,
-        "commits": list(commits),
-        "report_commit": source_commit(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
-        "processor": _processor(),
-        "settings": plan.size.as_dict(),
+        **provenance(script, plan.size.as_dict(), rows, _PACKAGES),
         "commands": [{"command": text, "seconds": took} for text, took in seconds.items()],
     }
-
-
-def _processor() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    for line in (
-        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    ):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def _write_page(plan: Plan, results: Results) -> Path:
@@ -273,7 +256,7 @@ def _write_page(plan: Plan, results: Results) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True
     )
-    environment.filters.update(percent=_percent, difference=_difference, share=_share)
+    environment.filters.update(percent=percent, difference=difference, share=_share)
     pictures = {
         name: base64.b64encode((plan.results / f"{name}.png").read_bytes()).decode()
         for name in ("threshold", "curves", "arms")

@@ -48,7 +48,7 @@ RunScript = Callable[[str, str], str]
 
 @pytest.fixture
 def playground(tmp_path: Path) -> Path:
-    """Two shards `laion/`, their metadata, one photo, and `imagenet/val` with two photos."""
+    """Two shards `laion/`, metadata (DataComp's, too), one photo, and `imagenet/val` with two."""
     for shard in ("00000", "00001"):
         ratios = [0.0, 0.3, 0.0, 0.1, 0.0, 0.004, 0.0, 0.02]
         members = []
@@ -61,6 +61,11 @@ def playground(tmp_path: Path) -> Path:
         metadata = pa.table({"key": keys, "similarity": [0.2 + i / 20 for i in range(len(ratios))]})
         (tmp_path / "laion-metadata").mkdir(exist_ok=True)
         pq.write_table(metadata, tmp_path / "laion-metadata" / f"{shard}.parquet")
+    (tmp_path / "datacomp").mkdir()
+    pool = {"uid": [f"{i:032x}" for i in range(9)], "text": ["a red bus"] * 9,
+            "original_width": [320] * 9, "original_height": [200] * 9,
+            "clip_l14_similarity_score": [i / 10 for i in range(9)]}  # fmt: skip
+    pq.write_table(pa.table(pool), tmp_path / "datacomp" / "0.parquet")
     picture(320, 200, 0.1).save(tmp_path / "photo.jpg", quality=95)
     write_image_folder(tmp_path / "imagenet", SIX, (0, 1), 1)
     return tmp_path

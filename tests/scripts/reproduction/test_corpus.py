@@ -6,6 +6,7 @@ import io
 import json
 import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,17 @@ def test_every_shard_decodes(corpus: Path) -> None:
                     member = tar.extractfile(name)
                     assert member is not None
                     assert Image.open(io.BytesIO(member.read())).size == (128, 128)
+
+
+def test_captions_that_do_not_fit_take_the_place_of_clean_ones_alone(
+    tiny_imagenet: Path, corpus: Path, tmp_path: Path
+) -> None:
+    make_corpus(tiny_imagenet, tmp_path, replace(CONFIG, misfit_share=0.25))
+    misfits = [row for row in truth(tmp_path) if row["kind"] == "misfit"]
+    n_without_text = sum(not row["has_text"] for row in truth(tmp_path))
+    assert len(misfits) / n_without_text == pytest.approx(0.25, abs=0.06)
+    for row in misfits:
+        assert row["caption_class"] != row["photo_class"] and not row["has_text"]
+        assert row["caption_class"] in row["caption"]
+    with_text = [[row for row in truth(place) if row["has_text"]] for place in (tmp_path, corpus)]
+    assert with_text[0] == with_text[1]

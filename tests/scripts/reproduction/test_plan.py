@@ -73,19 +73,19 @@ def test_the_pilot_must_see_and_be_fooled(clean: float, success: float, passed: 
 
 
 def test_a_folder_is_never_gone_on_with_under_other_settings(plan: Plan) -> None:
-    reproduce._freeze(plan)
-    reproduce._freeze(plan)
-    other = Plan(replace(plan.size, max_text_area=0.1), plan.out)
+    reproduce.freeze(plan.out, plan.size.as_dict())
+    reproduce.freeze(plan.out, plan.size.as_dict())
+    other = replace(plan.size, max_text_area=0.1)
     with pytest.raises(typer.Exit):
-        reproduce._freeze(other)
+        reproduce.freeze(plan.out, other.as_dict())
 
 
 def test_arms_can_be_added_to_a_folder(plan: Plan) -> None:
     small = load_size(SIZES, "small")
     more = with_arms(small, "masked, augment,masked")
     assert more.arms == (*small.arms, "masked", "augment")
-    reproduce._freeze(Plan(small, plan.out))
-    reproduce._freeze(Plan(more, plan.out))
+    reproduce.freeze(plan.out, small.as_dict())
+    reproduce.freeze(plan.out, more.as_dict())
     assert with_arms(small, "") == small
 
 

@@ -1,0 +1,1 @@
+"""The parts of `scripts/distil.py`: photos, the teacher, composites, training, export."""
