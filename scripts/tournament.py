@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,10 +34,12 @@ def main(
     size: Annotated[str, typer.Option(help="smoke or small.")] = "small",
     data: Annotated[Path | None, typer.Option(help=DATA_HELP)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: tournament-out/SIZE).")] = None,
+    precision: Annotated[str, typer.Option(help="Of all training, as train-clip's.")] = "fp32",
 ) -> None:
     """From Tiny-ImageNet to the table; exit code 3 means that the tournament is void."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch: figures follow the number of threads
     chosen = load_contest(size)
+    chosen = replace(chosen, train={**chosen.train, "precision": precision})
     source = data or default_data()
     plan = ContestPlan(chosen, out or Path("tournament-out") / size)
     freeze(plan.out, plan.size.as_dict())
