@@ -26,10 +26,10 @@ def forward(bench: Bench) -> Figures:
     pixels = torch.randint(0, 256, (n, side_px, side_px, 3), generator=generator)
     canvases = pixels.to(torch.uint8).to(bench.device)
     with torch.inference_mode():
-        plain = detector.score_maps(canvases)
+        plain = detector.maps(canvases)
         for name, make in _ways(bench).items():
             try:
-                run = make(detector.score_maps, canvases)
+                run = make(detector.maps, canvases)
                 apart = float((run(canvases) - plain).abs().max())
                 rounds = [bench.seconds_of(partial(run, canvases)) for _ in range(_n(bench))]
             except Exception as error:  # one way that fails must not hide the others

@@ -68,7 +68,7 @@ def _maps(detector: CraftDetector, canvases: list[Pixels]) -> Maps:
     import torch
 
     with torch.inference_mode():
-        return detector.score_maps(torch.from_numpy(np.stack(canvases))).numpy()
+        return detector.maps(torch.from_numpy(np.stack(canvases))).numpy()
 
 
 def _assert_same_boxes(region: Maps, affinity: Maps) -> int:
@@ -248,18 +248,6 @@ class TestDetect:
                     p.tobytes() for p in theirs.polygons
                 ]
                 assert ours.scores.tobytes() == theirs.scores.tobytes()
-
-    def test_on_a_processor_no_canvas_shares_a_forward(
-        self, weights: Path, page: Pixels, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """With some processors the last bits follow the batch; here none may meet another."""
-        batched = _load(weights, precision="float32", size_px=96, options={"batch": "3"})
-        score_maps, sizes = batched.score_maps, []
-        monkeypatch.setattr(
-            batched, "score_maps", lambda part: sizes.append(len(part)) or score_maps(part)
-        )
-        assert len(batched.submit([_canvas(page, 96)] * 3).result()) == 3
-        assert sizes == [1, 1, 1]
 
     def test_bfloat16_agrees_with_float32(self, weights: Path, page: Pixels) -> None:
         ratios = []

@@ -23,7 +23,7 @@ from lesstext.shards.specs import ShardSource
 from lesstext.text_detection.detectors.craft import CraftDetector
 from lesstext.text_detection.helpers import Helpers, InlineHelpers, ProcessHelpers, helpers_for
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, load_detector
-from lesstext.text_detection.stages import Layout, StagedDetector, staged
+from lesstext.text_detection.stages import Layout, staged
 from tests.lesstext.builders import encoded, picture, sample, write_tar
 from tests.lesstext.conftest import Plugin
 from tests.lesstext.text_detection.staged_fake import SIZE_PX, StagedFake
@@ -208,23 +208,3 @@ def test_craft_gives_one_table_whatever_the_batches_and_helpers(
         found = rows(path, tmp_path / "b", batched, helpers)
     assert (tmp_path / "a/x.parquet").read_bytes() == (tmp_path / "b/x.parquet").read_bytes()
     assert any(row["text_area_ratio"] > 0 for row in found)
-
-
-def test_when_memory_runs_out_the_batch_is_halved_for_good(monkeypatch: Any) -> None:
-    import torch
-
-    detector = real_craft(batch="8")
-    assert isinstance(detector, StagedDetector)
-    canvases = [np.full((160, 160, 3), i, dtype=np.uint8) for i in range(8)]
-    expected = detector.submit(canvases).result()
-    submit = detector._submit
-
-    def small_memory(batch: Any) -> Any:
-        if len(batch) > 3:
-            raise torch.OutOfMemoryError("no room")
-        return submit(batch)
-
-    monkeypatch.setattr(detector, "_submit", small_memory)
-    found = detector.submit(canvases).result()
-    assert detector.batch_size == 2
-    assert [x is None for x in found] == [x is None for x in expected]

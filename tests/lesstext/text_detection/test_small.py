@@ -68,18 +68,6 @@ class TestDetector:
             assert [p.tobytes() for p in alone.polygons] == [p.tobytes() for p in found.polygons]
             assert alone.scores.tobytes() == found.scores.tobytes()
 
-    def test_on_a_processor_no_canvas_shares_a_forward(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        batched = _load(size_px=64, options={"batch": "3"})
-        compute, sizes = batched._compute, []
-        monkeypatch.setattr(
-            batched, "_compute", lambda part: sizes.append(len(part)) or compute(part)
-        )
-        canvas = np.zeros((64, 64, 3), dtype=np.uint8)
-        assert len(batched.submit([canvas] * 3).result()) == 3
-        assert sizes == [1, 1, 1]
-
     def test_same_bytes_twice(self, detector: SmallDetector) -> None:
         first, second = (detector.detect([_note("stop")])[0] for _ in range(2))
         assert [p.tobytes() for p in first.polygons] == [p.tobytes() for p in second.polygons]
