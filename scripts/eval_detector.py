@@ -46,6 +46,8 @@ FRONTIER = (
     "-checked@640:float32",
     "checked@640",
     "cascade@384",
+    "small@384",
+    "confirmed@384",
 )
 """Those with a - in front are looked at on the labelled sets alone."""
 

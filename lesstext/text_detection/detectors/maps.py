@@ -15,7 +15,7 @@ import numpy as np
 from lesstext.errors import UsageError
 from lesstext.images import DecodedImage, Pixels, input_shape, letterbox
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions
-from lesstext.text_detection.stages import Layout, detect_in_stages
+from lesstext.text_detection.stages import Batch, Layout, detect_in_stages
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ class MapDetector:
         """Regions (k, 2) for each RGB uint8 (H, W, 3) image, in that image's own frame."""
         return detect_in_stages(self, images)
 
-    def submit(self, canvases: Sequence[Pixels]) -> MapBatch:
+    def submit(self, canvases: Sequence[Pixels]) -> Batch:
         """Start a batch; on a GPU this returns before the network is done.
 
         When the device's memory does not suffice, the batch is halved, for good.
@@ -106,49 +106,85 @@ class MapDetector:
         import torch
 
         try:
-            return self._submit(canvases)
+            with torch.inference_mode():
+                return self._submit(canvases)
         except torch.OutOfMemoryError:
             if len(canvases) == 1:
                 raise
             torch.cuda.empty_cache()
             half = -(-len(canvases) // 2)
             self.batch_size = min(self.batch_size, half)
-            first = self.submit(canvases[:half])
-            return MapBatch([*first.parts, *self.submit(canvases[half:]).parts])
+            return _Halves(self.submit(canvases[:half]), self.submit(canvases[half:]))
+
+    def look(self, canvases: torch.Tensor, places: Sequence[int], batch_size: int) -> Look:
+        """What the network sees on canvases (B, H, W, 3) on the device, those at `places` of what
+        was submitted; on a GPU `batch_size` at a time."""
+        maps = self._in_batches(canvases, batch_size)
+        return Look(places, maps, self.hold_text(maps))
 
     def _submit(self, canvases: Sequence[Pixels]) -> MapBatch:
         import torch
 
-        on_gpu = self._device.type == "cuda"
-        # cuDNN's choice of kernel follows the batch's shape, so on a GPU every batch is full. With
-        # some processors, too, the last bits follow the batch: there each canvas goes alone, which
-        # takes no longer.
-        n_slots = max(self.batch_size, len(canvases)) if on_gpu else len(canvases)
-        shape = (n_slots, *canvases[0].shape)
+        n = len(canvases)
+        shape, on_gpu = (n, *canvases[0].shape), self._device.type == "cuda"
         host = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
-        np.stack(canvases, out=host.numpy()[: len(canvases)])
-        with torch.inference_mode():
-            together = torch.split(
-                host.to(self._device, non_blocking=True), n_slots if on_gpu else 1
-            )
-            maps = torch.cat([self.maps(some) for some in together])[: len(canvases)]
-            return MapBatch([(maps, self.hold_text(maps), host)])
+        np.stack(canvases, out=host.numpy())
+        looks = self._looks(host.to(self._device, non_blocking=True))
+        return MapBatch(n, looks, host)
+
+    def _looks(self, canvases: torch.Tensor) -> list[Look]:
+        return [self.look(canvases, range(len(canvases)), max(self.batch_size, len(canvases)))]
+
+    def _in_batches(self, canvases: torch.Tensor, batch_size: int) -> torch.Tensor:
+        """Maps of all canvases.
+
+        cuDNN's choice of kernel follows the batch's shape, so on a GPU every batch is full. With
+        some processors, too, the last bits follow the batch: there each canvas goes alone, which
+        takes no longer.
+        """
+        import torch
+
+        n = len(canvases)
+        size = batch_size if self._device.type == "cuda" else 1
+        if n % size:
+            lacking = canvases.new_zeros((-n % size, *canvases.shape[1:]))
+            canvases = torch.cat([canvases, lacking])
+        return torch.cat([self.maps(some) for some in torch.split(canvases, size)])[:n]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Maps (k, ...) on the device of the images at `places`, and which of them hold text (k,)."""
+
+    places: Sequence[int]
+    maps: torch.Tensor
+    has_text: torch.Tensor
 
 
 class MapBatch:
     """Maps on the device; `result` brings over only those that hold text."""
 
-    def __init__(self, parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
-        self.parts = parts  # maps, which of them hold text, and the host buffer kept alive
+    def __init__(self, n: int, looks: Sequence[Look], host: torch.Tensor) -> None:
+        self._n, self._looks = n, looks
+        self._host = host  # kept alive while it is copied
 
     def result(self) -> list[Any]:
         """The maps of each image, None for one without text; waits for the device."""
-        found: list[Any] = []
-        for maps, has_text, _ in self.parts:
-            flags = has_text.cpu().tolist()
-            travelling = iter(maps[has_text].cpu().numpy())
-            found.extend(next(travelling) if flag else None for flag in flags)
+        found: list[Any] = [None] * self._n
+        for look in self._looks:
+            flags = look.has_text.cpu().tolist()
+            places = [place for place, flag in zip(look.places, flags, strict=True) if flag]
+            for place, maps in zip(places, look.maps[look.has_text].cpu().numpy(), strict=True):
+                found[place] = maps
         return found
+
+
+class _Halves:
+    def __init__(self, *halves: Batch) -> None:
+        self._halves = halves
+
+    def result(self) -> list[Any]:
+        return [maps for half in self._halves for maps in half.result()]
 
 
 def batch_option(settings: DetectorSettings, on_gpu: int) -> int:
