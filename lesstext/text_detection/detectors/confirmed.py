@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lesstext.errors import UsageError
 from lesstext.text_detection.detectors import craft
 from lesstext.text_detection.detectors.craft import CraftDetector
-from lesstext.text_detection.detectors.maps import Look, MapDetector, batch_option
+from lesstext.text_detection.detectors.maps import CanvasDetector, Look, batch_option
 from lesstext.text_detection.detectors.small import detector as small
 from lesstext.text_detection.detectors.small.detector import SmallDetector
 from lesstext.text_detection.detectors.small.regions import SURE
@@ -21,7 +21,6 @@ from lesstext.text_detection.protocol import DetectorSettings, refuse_unknown_op
 if TYPE_CHECKING:
     import torch
 
-DEFAULT_SIZE_PX = 384
 _OPTIONS = ("near", "runtime", "batch")
 # Ours, chosen on photos of ImageNet and Flickr8k: what `small` must be sure of (by these it invents
 # half as much as by its own), and the share of the canvas that it must mark more than.
@@ -54,7 +53,7 @@ def load(settings: DetectorSettings) -> ConfirmedDetector:
     )
 
 
-class ConfirmedDetector(MapDetector):
+class ConfirmedDetector(CanvasDetector):
     """Two networks at one size. `tallies` counts the images that both looked at."""
 
     def __init__(
@@ -72,23 +71,24 @@ class ConfirmedDetector(MapDetector):
         self._low = SURE * first.stages.thresholds.low
         self.tallies = {"looked at twice": 0}
 
-    def _looks(self, canvases: torch.Tensor) -> list[Look]:
+    def looks(self, canvases: torch.Tensor) -> list[Look]:
         n = len(canvases)
         first = self._first.look(canvases, range(n), max(self.batch_size, n))
         shares = (first.maps > self._low).float().mean(dim=(1, 2))
         seen = first.has_text & (shares > self._near)
         places: list[int] = seen.nonzero()[:, 0].tolist()
-        second = self._second
-        looks = [second.look(canvases[seen], places, _GPU_SECOND_BATCH)] if places else []
+        if not places:
+            return []
+        second = self._second.look(canvases[seen], places, _GPU_SECOND_BATCH)
         self.tallies["looked at twice"] += len(places)
-        return looks
+        return [second]
 
 
 def _both(settings: DetectorSettings) -> tuple[DetectorSettings, DetectorSettings]:
     refuse_unknown_options(settings, _OPTIONS)
     if settings.weights is not None:
         raise UsageError("detector confirmed takes no --weights: its detectors find their own")
-    size_px = settings.size_px or DEFAULT_SIZE_PX
+    size_px = settings.size_px or craft.DEFAULT_SIZE_PX
     options = _FIRST | {k: v for k, v in settings.options.items() if k == "runtime"}
     first = replace(settings, name="small", size_px=size_px, options=options, precision="float32")
     return first, replace(settings, name="craft", size_px=size_px, options={})

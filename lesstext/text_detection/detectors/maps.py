@@ -1,11 +1,12 @@
 """What detectors share whose network turns an image into maps: canvases, batches, cut and scale.
 
-`MapDetector` and `MapStages` meet `text_detection.stages`; a detector of its own adds its network,
-and how regions are found in the maps of one image.
+`CanvasDetector` and `MapStages` meet `text_detection.stages`. A `MapDetector` adds its network, and
+its stages how regions are found in the maps of one image.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +26,7 @@ MAP_STRIDE = 2  # maps have half the canvas's resolution
 
 
 @dataclass(frozen=True, slots=True)
-class MapStages:
+class MapStages(ABC):
     """Letterboxing before the network, regions after it."""
 
     size_px: int
@@ -34,9 +35,9 @@ class MapStages:
     fill: ClassVar[tuple[int, int, int]]
     """The colour of the padding: what is zero for the network, as a convolution pads."""
 
+    @abstractmethod
     def find(self, maps: Any) -> TextRegions:
         """Regions in the maps (..., h, w) of one image, in the maps' frame."""
-        raise NotImplementedError
 
     def layout(self, image: DecodedImage) -> Layout:
         shape = input_shape(
@@ -62,8 +63,8 @@ class MapStages:
         )
 
 
-class MapDetector:
-    """A network at one longer side; the contract is `text_detection.protocol.Detector`."""
+class CanvasDetector(ABC):
+    """Looks at canvases of one longer side; the contract is `text_detection.protocol.Detector`."""
 
     def __init__(self, *, id: str, stages: MapStages, device: str, batch_size: int) -> None:
         import torch
@@ -77,13 +78,9 @@ class MapDetector:
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
 
-    def maps(self, canvases: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, 3) uint8 on the device to (B, ..., H/2, W/2)."""
-        raise NotImplementedError
-
-    def hold_text(self, maps: torch.Tensor) -> torch.Tensor:
-        """(B,) bool: whether there can be a region at all, so that other maps need not travel."""
-        raise NotImplementedError
+    @abstractmethod
+    def looks(self, canvases: torch.Tensor) -> list[Look]:
+        """What is to be told of canvases (B, H, W, 3) uint8 on the device."""
 
     @property
     def input_px(self) -> int:
@@ -116,12 +113,6 @@ class MapDetector:
             self.batch_size = min(self.batch_size, half)
             return _Halves(self.submit(canvases[:half]), self.submit(canvases[half:]))
 
-    def look(self, canvases: torch.Tensor, places: Sequence[int], batch_size: int) -> Look:
-        """What the network sees on canvases (B, H, W, 3) on the device, those at `places` of what
-        was submitted; on a GPU `batch_size` at a time."""
-        maps = self._in_batches(canvases, batch_size)
-        return Look(places, maps, self.hold_text(maps))
-
     def _submit(self, canvases: Sequence[Pixels]) -> MapBatch:
         import torch
 
@@ -129,11 +120,29 @@ class MapDetector:
         shape, on_gpu = (n, *canvases[0].shape), self._device.type == "cuda"
         host = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
         np.stack(canvases, out=host.numpy())
-        looks = self._looks(host.to(self._device, non_blocking=True))
+        looks = self.looks(host.to(self._device, non_blocking=True))
         return MapBatch(n, looks, host)
 
-    def _looks(self, canvases: torch.Tensor) -> list[Look]:
+
+class MapDetector(CanvasDetector):
+    """One network, which makes maps."""
+
+    @abstractmethod
+    def maps(self, canvases: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, 3) uint8 on the device to (B, ..., H/2, W/2)."""
+
+    @abstractmethod
+    def hold_text(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B,) bool: whether there can be a region at all, so that other maps need not travel."""
+
+    def looks(self, canvases: torch.Tensor) -> list[Look]:
         return [self.look(canvases, range(len(canvases)), max(self.batch_size, len(canvases)))]
+
+    def look(self, canvases: torch.Tensor, places: Sequence[int], batch_size: int) -> Look:
+        """What the network sees on canvases (B, H, W, 3) on the device, those at `places` of what
+        was submitted; on a GPU `batch_size` at a time."""
+        maps = self._in_batches(canvases, batch_size)
+        return Look(places, maps, self.hold_text(maps))
 
     def _in_batches(self, canvases: torch.Tensor, batch_size: int) -> torch.Tensor:
         """Maps of all canvases.
