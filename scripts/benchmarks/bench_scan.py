@@ -2,9 +2,10 @@
 
 Every worker process loads once. Each round has a shard of its own for every worker and times, one
 after another: scoring it (end to end), replaying the very same padded batches from memory (the bare
-forward), and the first worker scoring alone. So noise of the machine falls on all sides alike.
+forward), and the first worker scoring alone; then scoring it with each detector `--beside`. So
+noise of the machine falls on all sides alike.
 
-    python scripts/bench_scan.py --images FOLDER --images FOLDER --n 2000 --out scan.json
+    python scripts/benchmarks/bench_scan.py --images FOLDER --n 2000 --beside craft --out scan.json
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -41,7 +43,12 @@ from lesstext.shards.specs import ShardSource
 from lesstext.shards.tar_reading import index_shard, read_member
 from lesstext.shards.tar_writing import end_archive, write_member
 from lesstext.text_detection.helpers import helpers_for
-from lesstext.text_detection.protocol import Detector, DetectorSettings, load_detector
+from lesstext.text_detection.protocol import (
+    DEFAULT_DETECTOR,
+    Detector,
+    DetectorSettings,
+    load_detector,
+)
 from lesstext.text_detection.stages import StagedDetector, staged
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -53,6 +60,7 @@ class Job:
     """What one worker process measures: a shard per round."""
 
     annotator: TextArea
+    beside: tuple[TextArea, ...]
     placement: Placement
     shards: tuple[Path, ...]
     out: Path
@@ -73,7 +81,10 @@ class Seconds:
 
 def main() -> None:
     arguments = _parse()
-    annotator = TextArea(size_px=arguments.size, precision=arguments.precision)
+    annotator, *beside = (
+        TextArea(detector=name, size_px=arguments.size, precision=arguments.precision)
+        for name in (arguments.detector, *arguments.beside)
+    )
     workers = placements(arguments.device, arguments.threads, arguments.workers, arguments.helpers)
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(
@@ -81,7 +92,7 @@ def main() -> None:
         )
         out, peers = Path(folder) / "out", tuple(arguments.peer)
         jobs = [
-            Job(annotator, one, tuple(shards[i :: len(workers)]), out, peers)
+            Job(annotator, tuple(beside), one, tuple(shards[i :: len(workers)]), out, peers)
             for i, one in enumerate(workers)
         ]
         found = run(jobs)
@@ -136,7 +147,9 @@ def run(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
     settle_in(multiprocessing.parent_process().pid or 0, job.placement.threads)  # type: ignore[union-attr]
-    detector = staged(load_detector(job.annotator.detector_settings(job.placement)))
+    annotators = (job.annotator, *job.beside)
+    detectors = [staged(load_detector(a.detector_settings(job.placement))) for a in annotators]
+    detector = detectors[0]
     rounds = [padded_batches(shard, detector) for shard in job.shards]
     batches = [batch for made, _, _ in rounds for batch in made]
     times: dict[str, list[Seconds]] = defaultdict(list)
@@ -150,14 +163,21 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
             times[kind].append(Seconds(n, time.perf_counter() - start))
         barrier.wait()
 
-    with helpers_for(detector, job.placement.helpers) as helpers:
-        worker = TextAreaWorker(job.annotator, detector, helpers)  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        workers = [
+            TextAreaWorker(
+                annotator,
+                one,  # type: ignore[arg-type]
+                stack.enter_context(helpers_for(one, job.placement.helpers)),
+            )
+            for annotator, one in zip(annotators, detectors, strict=True)
+        ]
 
-        def score(shard: Path) -> int:
+        def score(shard: Path, which: int) -> int:
             source = ShardSource(shard.stem, str(shard))
-            task = Task(source=source, out=job.out, annotator=job.annotator, rescore=True)
-            report = annotate_shard(task, worker)
-            for stage, seconds in report.seconds.items():
+            task = Task(source=source, out=job.out, annotator=annotators[which], rescore=True)
+            report = annotate_shard(task, workers[which])
+            for stage, seconds in report.seconds.items() if which == 0 else ():
                 stages[stage] += seconds
             return report.n_samples
 
@@ -166,11 +186,14 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
                 detector.submit(batch).result()
             return sum(map(len, made))
 
-        warm_up(detector, batches)
+        for one in detectors:
+            warm_up(one, batches)
         for shard, (made, _, _) in zip(job.shards, rounds, strict=True):
-            timed("end to end", partial(score, shard))
+            timed("end to end", partial(score, shard, 0))
             timed("bare forward", partial(forward, made))
-            timed("end to end, one worker", partial(score, shard), alone=True)
+            timed("end to end, one worker", partial(score, shard, 0), alone=True)
+            for which, other in enumerate(job.beside, 1):
+                timed(f"end to end, {other.detector}", partial(score, shard, which))
         for peer in job.peers:
             timed(peer, _peer(peer, job, batches))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -299,6 +322,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, action="append", required=True)
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--detector", default=DEFAULT_DETECTOR)
+    parser.add_argument("--beside", action="append", default=[])
     parser.add_argument("--precision")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)

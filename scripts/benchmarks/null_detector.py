@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from lesstext.annotators.base import Placement, Worker
 from lesstext.annotators.text_area import TextArea, TextAreaWorker
 from lesstext.images import Pixels
-from lesstext.text_detection.detectors.craft import CraftStages
-from lesstext.text_detection.detectors.craft_boxes import BoxThresholds
+from lesstext.text_detection.detectors.craft.boxes import BoxThresholds
+from lesstext.text_detection.detectors.craft.detector import CraftStages
 from lesstext.text_detection.helpers import helpers_for
 from lesstext.text_detection.protocol import TextRegions
 from lesstext.text_detection.stages import detect_in_stages

@@ -70,7 +70,7 @@ def halve(target: Path) -> None:
     """Write the installed, verified CRAFT checkpoint with its floats in half precision."""
     import torch
 
-    from lesstext.text_detection.detectors.craft_weights import find_weights
+    from lesstext.text_detection.detectors.craft.weights import find_weights
 
     whole = torch.load(find_weights(None), map_location="cpu", weights_only=True)
     half = {k: v.half() if v.is_floating_point() else v for k, v in whole.items()}

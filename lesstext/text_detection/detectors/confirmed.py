@@ -1,56 +1,91 @@
-"""`confirmed`: `small` tells where to look, and what is found there is `craft`'s.
+"""`confirmed`: `small` tells where to look, and `craft` looks there and nowhere else.
 
-Both see one canvas, so that an image is decoded and drawn once, and the second look is taken where
-the first one's maps are, on the device.
+Both see one canvas, so that an image is decoded and drawn once. `craft` is given windows of it, the
+marks of `small` with some surroundings: most images have none, and few are full of them.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
 
 from lesstext.errors import UsageError
-from lesstext.text_detection.detectors import craft
-from lesstext.text_detection.detectors.craft import CraftDetector
-from lesstext.text_detection.detectors.maps import CanvasDetector, Look, batch_option
+from lesstext.text_detection.detectors.computing import fastest_runtime
+from lesstext.text_detection.detectors.craft import detector as craft
+from lesstext.text_detection.detectors.craft.detector import CraftDetector
+from lesstext.text_detection.detectors.maps import (
+    MAP_STRIDE,
+    MULTIPLE_PX,
+    CanvasDetector,
+    Look,
+    batch_option,
+)
 from lesstext.text_detection.detectors.small import detector as small
 from lesstext.text_detection.detectors.small.detector import SmallDetector
-from lesstext.text_detection.detectors.small.regions import SURE
+from lesstext.text_detection.detectors.small.regions import ProbabilityMap, marks_of
 from lesstext.text_detection.protocol import DetectorSettings, refuse_unknown_options
 
 if TYPE_CHECKING:
     import torch
 
-_OPTIONS = ("near", "runtime", "batch")
-# Ours, chosen on photos of ImageNet and Flickr8k: what `small` must be sure of (by these it invents
-# half as much as by its own), and the share of the canvas that it must mark more than.
-_RULE = 1
-_FIRST = {"low": "0.9", "seed": "0.97"}
-_NEAR = 0.002
+_OPTIONS = ("low", "seed", "margin", "runtime", "batch")
+# Ours, chosen on photos of ImageNet, Flickr8k and CC12M. A low threshold costs little where `craft`
+# decides, and gives it more of what surrounds a word than a wider margin for the same pixels.
+_RULE = 2
+_FIRST = {"low": "0.1", "seed": "0.2"}
+_MARGIN_PX = 32
 _GPU_BATCH = 32
-_GPU_SECOND_BATCH = 4  # always full, for the kernel follows it; what is left of it computes nothing
+_GPU_WINDOWS = 4  # of one shape; always full, for the kernel follows it
 
 
 def identify(settings: DetectorSettings) -> str:
-    """The ids of both detectors, and which images both look at."""
+    """The ids of both detectors, and how much around a mark the second sees."""
     first, second = _both(settings)
     return (
-        f"confirmed rule={_RULE} near={_near(settings):g} "
+        f"confirmed rule={_RULE} margin={_margin_px(settings)} "
         f"first=[{small.identify(first)}] second=[{craft.identify(second)}]"
     )
 
 
 def load(settings: DetectorSettings) -> ConfirmedDetector:
-    """Load both; options `near`, `batch`, and `runtime` for the first."""
+    """Load both; options `margin` (pixels of the canvas), `batch`, and `runtime`, and `low` and
+    `seed` for the first."""
     first, second = _both(settings)
     return ConfirmedDetector(
         id=identify(settings),
         first=small.load(first),
         second=craft.load(second),
-        near=_near(settings),
+        margin_px=_margin_px(settings),
         device=settings.device,
         batch_size=batch_option(settings, _GPU_BATCH),
     )
+
+
+class Window(NamedTuple):
+    """Pixels of a canvas, from the first two up to but without the last two."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def area_px(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    def around(self, other: Window) -> Window:
+        """The smallest window that holds both."""
+        return Window(*map(min, self[:2], other[:2]), *map(max, self[2:], other[2:]))
+
+    def of(self, canvas: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        """This part of (H, W, ...), of which one place stands for `stride` pixels."""
+        top, left, bottom, right = (side // stride for side in self)
+        return canvas[top:bottom, left:right]
 
 
 class ConfirmedDetector(CanvasDetector):
@@ -62,26 +97,90 @@ class ConfirmedDetector(CanvasDetector):
         id: str,
         first: SmallDetector,
         second: CraftDetector,
-        near: float,
+        margin_px: int,
         device: str,
         batch_size: int,
     ) -> None:
         super().__init__(id=id, stages=second.stages, device=device, batch_size=batch_size)
-        self._first, self._second, self._near = first, second, near
-        self._low = SURE * first.stages.thresholds.low
+        self._first, self._second, self._margin_px = first, second, margin_px
         self.tallies = {"looked at twice": 0}
 
     def looks(self, canvases: torch.Tensor) -> list[Look]:
         n = len(canvases)
         first = self._first.look(canvases, range(n), max(self.batch_size, n))
-        shares = (first.maps > self._low).float().mean(dim=(1, 2))
-        seen = first.has_text & (shares > self._near)
-        places: list[int] = seen.nonzero()[:, 0].tolist()
-        if not places:
+        seen: list[int] = first.has_text.nonzero()[:, 0].tolist()
+        marked = zip(seen, first.maps[first.has_text].cpu().numpy(), strict=True)
+        size_px = (int(canvases.shape[1]), int(canvases.shape[2]))
+        found = {
+            place: windows
+            for place, probabilities in marked
+            if (windows := self._windows(probabilities, size_px))
+        }
+        if not found:
             return []
-        second = self._second.look(canvases[seen], places, _GPU_SECOND_BATCH)
-        self.tallies["looked at twice"] += len(places)
-        return [second]
+        self.tallies["looked at twice"] += len(found)
+        maps = self._second_maps(canvases, found)
+        return [Look(list(found), maps, self._second.hold_text(maps))]
+
+    def _windows(self, probabilities: ProbabilityMap, size_px: tuple[int, int]) -> list[Window]:
+        marks = marks_of(probabilities, self._first.stages.thresholds)
+        boxes = [
+            Window(mark.top, mark.left, mark.top + rows, mark.left + columns)
+            for mark in marks
+            for rows, columns in [mark.inside.shape]
+        ]
+        return windows_around(boxes, size_px, self._margin_px)
+
+    def _second_maps(self, canvases: torch.Tensor, found: dict[int, list[Window]]) -> torch.Tensor:
+        """Maps (k, 2, H/2, W/2) of the canvases at those places, zero outside of the windows."""
+        import torch
+
+        k, (height, width) = len(found), canvases.shape[1:3]
+        maps = torch.zeros(
+            (k, height // MAP_STRIDE, width // MAP_STRIDE, 2), device=canvases.device
+        )
+        by_shape: defaultdict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]]
+        by_shape = defaultdict(list)
+        for rows, (place, windows) in zip(maps, found.items(), strict=True):
+            for window in windows:
+                pixels = window.of(canvases[place])
+                by_shape[pixels.shape].append((pixels, window.of(rows, MAP_STRIDE)))
+        for some in by_shape.values():
+            pixels = torch.stack([pixels for pixels, _ in some])
+            seen = self._second.look(pixels, range(len(some)), _GPU_WINDOWS).maps
+            for (_, rows), one in zip(some, seen, strict=True):
+                torch.maximum(rows, one.permute(1, 2, 0), out=rows)
+        return maps.permute(0, 3, 1, 2)
+
+
+def windows_around(
+    boxes: Sequence[Window], size_px: tuple[int, int], margin_px: int
+) -> list[Window]:
+    """Windows of a canvas of so many pixels (height, width) that hold each box of its map with a
+    margin, in multiples of `MULTIPLE_PX`; joined where one costs no more than two."""
+    height, width = (side // MULTIPLE_PX for side in size_px)
+    cells = np.zeros((height, width), dtype=np.uint8)
+    for box in boxes:
+        top, left = (max(side * MAP_STRIDE - margin_px, 0) // MULTIPLE_PX for side in box[:2])
+        bottom, right = (-(-(side * MAP_STRIDE + margin_px) // MULTIPLE_PX) for side in box[2:])
+        cells[top:bottom, left:right] = 1
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
+    found = (stats[1:, :4] * MULTIPLE_PX).tolist()
+    return _joined([Window(y, x, y + h, x + w) for x, y, w, h in found])
+
+
+def _joined(windows: Sequence[Window]) -> list[Window]:
+    done: list[Window] = []
+    for window in windows:
+        while partner := next((w for w in done if _is_cheaper(w, window)), None):
+            done.remove(partner)
+            window = window.around(partner)
+        done.append(window)
+    return done
+
+
+def _is_cheaper(one: Window, other: Window) -> bool:
+    return one.around(other).area_px <= one.area_px + other.area_px
 
 
 def _both(settings: DetectorSettings) -> tuple[DetectorSettings, DetectorSettings]:
@@ -89,17 +188,21 @@ def _both(settings: DetectorSettings) -> tuple[DetectorSettings, DetectorSetting
     if settings.weights is not None:
         raise UsageError("detector confirmed takes no --weights: its detectors find their own")
     size_px = settings.size_px or craft.DEFAULT_SIZE_PX
-    options = _FIRST | {k: v for k, v in settings.options.items() if k == "runtime"}
-    first = replace(settings, name="small", size_px=size_px, options=options, precision="float32")
-    return first, replace(settings, name="craft", size_px=size_px, options={})
+    runtime = {"runtime": settings.options.get("runtime", fastest_runtime(settings.device))}
+    second = replace(settings, name="craft", size_px=size_px, options=runtime)
+    precision = craft.precision_of(second)
+    thresholds = {name: settings.options.get(name, default) for name, default in _FIRST.items()}
+    first = replace(
+        second,
+        name="small",
+        options=runtime | thresholds,
+        precision="float32" if precision == "float16" else precision,
+    )
+    return first, second
 
 
-def _near(settings: DetectorSettings) -> float:
-    text = settings.options.get("near", str(_NEAR))
-    try:
-        near = float(text)
-    except ValueError:
-        near = -1
-    if not 0 <= near <= 1:
-        raise UsageError(f"detector confirmed: near is a share of the image, got {text!r}")
-    return near
+def _margin_px(settings: DetectorSettings) -> int:
+    text = settings.options.get("margin", str(_MARGIN_PX))
+    if not text.isdigit():
+        raise UsageError(f"detector confirmed: margin is a whole number of pixels, got {text!r}")
+    return int(text)

@@ -17,7 +17,7 @@ import numpy as np
 
 from lesstext.errors import DetectorError, UsageError
 from lesstext.images import Pixels
-from lesstext.text_detection.detectors.craft_weights import FILE_NAME, SHA256, find_weights
+from lesstext.text_detection.detectors.craft.weights import FILE_NAME, SHA256, find_weights
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, refuse_unknown_options
 
 DEFAULT_CANVAS_PX = 2560  # EasyOCR's own

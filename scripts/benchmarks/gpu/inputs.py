@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpu.bench import Bench, Figures, Skipped
 
 if TYPE_CHECKING:
-    from lesstext.text_detection.detectors.craft import CraftDetector
+    from lesstext.text_detection.detectors.craft.detector import CraftDetector
     from lesstext.text_detection.protocol import Detector
 
 HALF_WEIGHTS = "craft_half.pt"
@@ -32,7 +32,7 @@ def prepare(bench: Bench) -> Figures:
 def _checkpoint(bench: Bench) -> tuple[str, dict[str, Any]]:
     import torch
 
-    from lesstext.text_detection.detectors.craft_weights import find_weights, installed
+    from lesstext.text_detection.detectors.craft.weights import find_weights, installed
 
     half = bench.inputs / HALF_WEIGHTS
     if half.is_file():
@@ -65,25 +65,22 @@ def craft(
     bench: Bench, device: str | None = None, precision: str | None = None, threads: int = 1
 ) -> CraftDetector:
     """CRAFT with the prepared weights, as `lesstext score` would load it there."""
-    import torch
-
-    from lesstext.text_detection.detectors.craft import (
+    from lesstext.text_detection.detectors.computing import Computing
+    from lesstext.text_detection.detectors.craft.boxes import BoxThresholds
+    from lesstext.text_detection.detectors.craft.detector import (
         DEFAULT_SIZE_PX,
         CraftDetector,
         CraftStages,
         default_precision,
     )
-    from lesstext.text_detection.detectors.craft_boxes import BoxThresholds
 
     source = weights_source(bench)
     device = device or bench.device
     precision = precision or default_precision(device)
-    torch.set_num_threads(threads)
     return CraftDetector(
         id=f"craft ({source}) precision={precision}",
         weights=bench.work / "craft.pth",
-        device=device,
-        precision=precision,
+        computing=Computing(runtime="torch", precision=precision, device=device, threads=threads),
         stages=CraftStages(bench.pick(DEFAULT_SIZE_PX, 96), BoxThresholds()),
         batch_size=16 if device.startswith("cuda") else 1,
     )

@@ -18,7 +18,7 @@ from lesstext.errors import DetectorError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import Pixels
 from lesstext.shards.fingerprint import sha256_of
-from lesstext.text_detection.detectors import craft_weights
+from lesstext.text_detection.detectors.craft import weights as craft_weights
 from lesstext.text_detection.ppocr import models as ppocr_models
 from lesstext.text_detection.ppocr.models import bundled_model
 from lesstext.text_detection.protocol import (

@@ -6,14 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from attr_builder.drawing.fonts import load_font, resolve_font
 from lesstext.errors import UsageError
 from lesstext.images import Pixels
-from lesstext.text_detection.detectors.confirmed import ConfirmedDetector, identify
+from lesstext.text_detection.detectors.confirmed import (
+    ConfirmedDetector,
+    Window,
+    identify,
+    windows_around,
+)
 from lesstext.text_detection.detectors.maps import MapDetector, MapStages
+from lesstext.text_detection.detectors.small.regions import Thresholds
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, load_detector
 
 LOW = 128
@@ -35,7 +43,7 @@ class Marker(MapDetector):
     """It marks what one channel shows: as a map, or as the first of two."""
 
     def __init__(self, channel: int, is_double: bool) -> None:
-        low = type("Low", (), {"low": LOW / 255})()
+        low = Thresholds(low=LOW / 255, seed=LOW / 255)
         super().__init__(id="marker", stages=Marks(64, low), device="cpu", batch_size=1)
         self.channel, self.is_double = channel, is_double
         self.n_seen = 0
@@ -51,12 +59,12 @@ class Marker(MapDetector):
         return maps.flatten(1).amax(dim=1) > LOW
 
 
-def detector(near: float = 0.05, batch_size: int = 1) -> ConfirmedDetector:
+def detector(margin_px: int = 0, batch_size: int = 1) -> ConfirmedDetector:
     return ConfirmedDetector(
         id="confirmed",
         first=Marker(0, is_double=False),  # type: ignore[arg-type]
         second=Marker(1, is_double=True),  # type: ignore[arg-type]
-        near=near,
+        margin_px=margin_px,
         device="cpu",
         batch_size=batch_size,
     )
@@ -79,56 +87,115 @@ def written(text: str) -> Pixels:
     return np.asarray(card, dtype=np.uint8)
 
 
-NOTHING = image(0, 32)
-LITTLE = image(8, 32)  # a sixty-fourth of the image
-SEEN = image(24, 16)  # a seventh
+NOTHING = image(0, 16)
+ELSEWHERE = image(24, 16)
+SAME_PLACE = image(24, 60)
 DENIED = image(24, 0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
-def test_what_the_first_sees_the_second_decides(batch_size: int) -> None:
+def test_where_the_first_marks_the_second_decides(batch_size: int) -> None:
     confirmed = detector(batch_size=batch_size)
-    found = confirmed.detect([NOTHING, LITTLE, SEEN, DENIED])
+    found = confirmed.detect([NOTHING, ELSEWHERE, SAME_PLACE, DENIED])
     assert [one.scores.tolist() for one in found] == [[], [], [0.5], []]
-    assert found[2].polygons[0].min() == 48 and found[2].polygons[0].max() == 64
-    assert confirmed.tallies == {"looked at twice": 2}
-    assert confirmed._second.n_seen == 2  # type: ignore[attr-defined]
+    box = found[2].polygons[0]
+    assert (box.min(), box.max()) == (4, 32)  # of what is marked up to 64, what the window holds
+    assert confirmed.tallies == {"looked at twice": 3}
+    assert confirmed._second.n_seen == 3  # type: ignore[attr-defined]
 
 
-def test_near_must_be_passed() -> None:
-    share = (12 / 32) ** 2
-    assert [len(detector(near).detect([SEEN])[0].polygons) for near in (share, share - 1e-6)] == [
-        0,
-        1,
-    ]
+def test_a_margin_shows_more() -> None:
+    (found,) = detector(margin_px=16).detect([ELSEWHERE])
+    assert (found.polygons[0].min(), found.polygons[0].max()) == (48, 64)
 
 
 def test_what_the_first_overlooks_is_not_looked_at_again() -> None:
-    confirmed = detector(near=0)
+    confirmed = detector(margin_px=64)
     assert [one.polygons for one in confirmed.detect([NOTHING])] == [()]
     assert confirmed.tallies == {"looked at twice": 0}
 
 
-def test_what_craft_decides_is_what_craft_finds() -> None:
-    """Byte for byte, with the weights of both."""
-    pytest.importorskip("easyocr_en_models", reason="needs the extra `weights`")
-    notes = [written("stop"), written("")]
-    whole = {"near": "0", "runtime": "torch"}
-    both, alone = (
-        load_detector(DetectorSettings(name=name, size_px=192, options=options))
-        for name, options in (("confirmed", whole), ("craft", {}))
+class TestWindows:
+    def test_far_marks_have_windows_of_their_own_and_near_ones_share_one(self) -> None:
+        far, near = Window(2, 100, 6, 104), Window(2, 10, 6, 14)
+        found = windows_around([Window(2, 2, 6, 6), near, far], (128, 256), 0)
+        assert found == [Window(0, 0, 32, 32), Window(0, 192, 32, 224)]
+
+    @given(
+        st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=8),
+        st.sampled_from([(64, 96), (192, 192), (384, 32)]),
+        st.integers(0, 80),
     )
-    found, expected = both.detect(notes), alone.detect(notes)
-    assert [len(one.polygons) for one in expected] == [1, 0]
-    for ours, theirs in zip(found, expected, strict=True):
-        assert [p.tobytes() for p in ours.polygons] == [p.tobytes() for p in theirs.polygons]
-        assert ours.scores.tobytes() == theirs.scores.tobytes()
+    def test_hold_every_mark_with_its_margin(
+        self,
+        corners: list[tuple[float, float, float, float]],
+        size_px: tuple[int, int],
+        margin_px: int,
+    ) -> None:
+        """Where each lies on the canvas, in multiples of 32, none within another."""
+        height, width = size_px
+        rows = [sorted(int(share * height / 2) for share in four[:2]) for four in corners]
+        columns = [sorted(int(share * width / 2) for share in four[2:]) for four in corners]
+        boxes = [Window(y, x, y2, x2) for (y, y2), (x, x2) in zip(rows, columns, strict=True)]
+        boxes = [box for box in boxes if box.area_px]
+        found = windows_around(boxes, size_px, margin_px)
+        for window in found:
+            assert not any(side % 32 for side in window)
+            assert 0 <= window.top < window.bottom <= height
+            assert 0 <= window.left < window.right <= width
+            assert not any(window.around(w) == w for w in found if w is not window)
+        for top, left, bottom, right in boxes:
+            seen = Window(
+                max(2 * top - margin_px, 0),
+                max(2 * left - margin_px, 0),
+                min(2 * bottom + margin_px, height),
+                min(2 * right + margin_px, width),
+            )
+            assert any(window.around(seen) == window for window in found)
+
+
+class TestReal:
+    """With the weights of both."""
+
+    @pytest.fixture(autouse=True)
+    def weights(self) -> None:
+        pytest.importorskip("easyocr_en_models", reason="needs the extra `weights`")
+
+    def test_with_everything_in_one_window_it_is_craft(self) -> None:
+        """Byte for byte."""
+        notes = [written("stop"), written("")]
+        both, alone = (
+            load_detector(DetectorSettings(name=name, size_px=192, options=options))
+            for name, options in (
+                ("confirmed", {"margin": "192", "runtime": "torch"}),
+                ("craft", {}),
+            )
+        )
+        found, expected = both.detect(notes), alone.detect(notes)
+        assert [len(one.polygons) for one in expected] == [1, 0]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert [p.tobytes() for p in ours.polygons] == [p.tobytes() for p in theirs.polygons]
+            assert ours.scores.tobytes() == theirs.scores.tobytes()
+
+    def test_in_a_window_it_finds_what_craft_finds_in_the_whole(self) -> None:
+        card = np.full((384, 384, 3), 250, dtype=np.uint8)
+        card[240:368, 176:368] = written("stop")
+        both, alone = (
+            load_detector(
+                DetectorSettings(
+                    name=name, size_px=384, precision="float32", options={"runtime": "torch"}
+                )
+            )
+            for name in ("confirmed", "craft")
+        )
+        ((ours,), (theirs,)) = (one.detect([card])[0].polygons for one in (both, alone))
+        assert np.abs(ours - theirs).max() < 4
 
 
 class TestSettings:
-    def test_the_id_names_both_and_the_bound(self) -> None:
-        found = identify(DetectorSettings(name="confirmed", options={"near": "0.01"}))
-        assert found.startswith("confirmed rule=1 near=0.01 first=[small weights=")
+    def test_the_id_names_both_and_the_margin(self) -> None:
+        found = identify(DetectorSettings(name="confirmed", options={"margin": "64"}))
+        assert found.startswith("confirmed rule=2 margin=64 first=[small weights=")
         assert "size=384" in found and "second=[craft weights=" in found
 
     def test_batches_are_not_part_of_it(self) -> None:
@@ -136,8 +203,8 @@ class TestSettings:
         assert identify(settings) == identify(DetectorSettings(name="confirmed"))
 
     @pytest.mark.parametrize(
-        "options", [{"near": "1.5"}, {"near": "nan"}, {"near": "x"}, {"first": "craft"}]
+        "options", [{"margin": "-1"}, {"margin": "1.5"}, {"runtime": "x"}, {"first": "craft"}]
     )
     def test_nonsense_is_refused(self, options: dict[str, str]) -> None:
-        with pytest.raises(UsageError, match="confirmed"):
+        with pytest.raises(UsageError):
             identify(DetectorSettings(name="confirmed", options=options))

@@ -18,9 +18,11 @@ from lesstext.errors import DetectorError, UsageError
 from lesstext.geometry import area_ratios
 from lesstext.images import DecodedImage, InputShape, Pixels, decode, resize
 from lesstext.shards.fingerprint import sha256_of
-from lesstext.text_detection.detectors import craft, craft_weights
-from lesstext.text_detection.detectors.craft import CraftDetector, CraftStages
-from lesstext.text_detection.detectors.craft_boxes import BoxThresholds, word_boxes
+from lesstext.text_detection.detectors.computing import Computing
+from lesstext.text_detection.detectors.craft import detector as craft
+from lesstext.text_detection.detectors.craft import weights as craft_weights
+from lesstext.text_detection.detectors.craft.boxes import BoxThresholds, word_boxes
+from lesstext.text_detection.detectors.craft.detector import CraftDetector, CraftStages
 from lesstext.text_detection.protocol import DetectorSettings, identify_detector, load_detector
 from lesstext.text_detection.stages import Layout
 
@@ -99,7 +101,7 @@ class TestNetwork:
         import torch
         from easyocr.craft import CRAFT
 
-        from lesstext.text_detection.detectors.craft_network import CraftNetwork
+        from lesstext.text_detection.detectors.craft.network import CraftNetwork
 
         checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
         reference = CRAFT().eval()
@@ -119,8 +121,7 @@ class TestNetwork:
             CraftDetector(
                 id="",
                 weights=tmp_path / "cut.pth",
-                device="cpu",
-                precision="float32",
+                computing=Computing(runtime="torch", precision="float32", device="cpu", threads=1),
                 stages=CraftStages(64, BoxThresholds()),
                 batch_size=1,
             )

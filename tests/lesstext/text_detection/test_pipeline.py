@@ -20,7 +20,7 @@ from lesstext.engines.task import Task
 from lesstext.errors import DetectorError, ShardError
 from lesstext.images import InputShape
 from lesstext.shards.specs import ShardSource
-from lesstext.text_detection.detectors.craft import CraftDetector
+from lesstext.text_detection.detectors.craft.detector import CraftDetector
 from lesstext.text_detection.helpers import Helpers, InlineHelpers, ProcessHelpers, helpers_for
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, load_detector
 from lesstext.text_detection.stages import Layout, staged

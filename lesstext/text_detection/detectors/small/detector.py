@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING
 
 from lesstext.errors import DetectorError, UsageError
 from lesstext.shards.fingerprint import sha256_of
+from lesstext.text_detection.detectors.computing import (
+    Computing,
+    choose_computing,
+    fastest_runtime,
+)
 from lesstext.text_detection.detectors.maps import MapDetector, MapStages, batch_option
-from lesstext.text_detection.detectors.small.computing import Computing, choose_computing
 from lesstext.text_detection.detectors.small.regions import (
     SURE,
     ProbabilityMap,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_SIZE_PX = 384
 BUNDLED_WEIGHTS = Path(__file__).with_name("weights.safetensors")
 _GPU_BATCH = 32
+_PRECISIONS = ("float32", "bfloat16")
 _OPTIONS = ("low", "seed", "runtime", "batch")
 
 
@@ -36,7 +41,7 @@ def identify(settings: DetectorSettings) -> str:
     refuse_unknown_options(settings, _OPTIONS)
     thresholds = _thresholds(settings)
     return (
-        f"small weights={_digest(_weights(settings))[:16]} {choose_computing(settings).id} "
+        f"small weights={_digest(_weights(settings))[:16]} {_computing(settings).id} "
         f"size={settings.size_px or DEFAULT_SIZE_PX} "
         f"low={thresholds.low:g} seed={thresholds.seed:g}"
     )
@@ -47,7 +52,7 @@ def load(settings: DetectorSettings) -> SmallDetector:
     return SmallDetector(
         id=identify(settings),
         weights=_weights(settings),
-        computing=choose_computing(settings),
+        computing=_computing(settings),
         stages=SmallStages(settings.size_px or DEFAULT_SIZE_PX, _thresholds(settings)),
         batch_size=batch_option(settings, _GPU_BATCH),
     )
@@ -94,6 +99,15 @@ def _weights(settings: DetectorSettings) -> Path:
     if not path.is_file():
         raise DetectorError(f"weights of small: {path} does not exist")
     return path
+
+
+def _computing(settings: DetectorSettings) -> Computing:
+    precision = settings.precision or "float32"
+    if precision not in _PRECISIONS:
+        raise UsageError(
+            f"detector small: precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}"
+        )
+    return choose_computing(settings, default=fastest_runtime(settings.device), precision=precision)
 
 
 def _thresholds(settings: DetectorSettings) -> Thresholds:

@@ -7,6 +7,7 @@ describes it well, and its outline where it does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -40,25 +41,46 @@ class Thresholds:
             raise ValueError(f"threshold seed ({self.seed:g}) must be at least low ({self.low:g})")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Connected places of a map: `inside` (h, w) tells which of the window at (left, top) belong
+    to it, `size` how many they are, `best` the highest probability among them."""
+
+    left: int
+    top: int
+    inside: NDArray[np.bool_]
+    size: int
+    best: float
+
+
+def marks_of(probabilities: ProbabilityMap, thresholds: Thresholds) -> Iterator[Mark]:
+    """What is text in a map (h, w), 255 standing for a probability of 1."""
+    mask = (probabilities > SURE * thresholds.low).astype(np.uint8)
+    n_labels, labels_any, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    labels = np.asarray(labels_any, dtype=np.int32)
+    for label in range(1, n_labels):
+        x, y, w, h, size = (int(value) for value in stats[label])
+        if size < _MIN_PLACES:
+            continue
+        window = np.s_[y : y + h, x : x + w]
+        inside = labels[window] == label
+        best = float(probabilities[window].max(where=inside, initial=0)) / SURE
+        if best >= thresholds.seed:
+            yield Mark(left=x, top=y, inside=inside, size=size, best=best)
+
+
 def text_regions(probabilities: ProbabilityMap, thresholds: Thresholds) -> TextRegions:
     """Regions of a map (h, w), 255 standing for a probability of 1, in the map's own frame.
 
     Scores are the best probability in each region.
     """
-    mask = (probabilities > SURE * thresholds.low).astype(np.uint8)
-    n_labels, labels_any, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    labels = np.asarray(labels_any, dtype=np.int32)
-    polygons: list[NDArray[np.float32]] = []
-    scores: list[float] = []
-    for label in range(1, n_labels):
-        x, y, w, h, size = (int(value) for value in stats[label])
-        window = np.s_[y : y + h, x : x + w]
-        inside = labels[window] == label
-        best = float(probabilities[window].max(where=inside, initial=0)) / SURE
-        if size >= _MIN_PLACES and best >= thresholds.seed:
-            polygons.append(_polygon(inside, size) + np.array((x, y), dtype=np.float32))
-            scores.append(best)
-    return TextRegions(tuple(polygons), np.array(scores, dtype=np.float32))
+    marks = list(marks_of(probabilities, thresholds))
+    polygons = [
+        _polygon(mark.inside, mark.size) + np.array((mark.left, mark.top), dtype=np.float32)
+        for mark in marks
+    ]
+    scores = np.array([mark.best for mark in marks], dtype=np.float32)
+    return TextRegions(tuple(polygons), scores)
 
 
 def _polygon(inside: NDArray[np.bool_], size: int) -> NDArray[np.float32]:

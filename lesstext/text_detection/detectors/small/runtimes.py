@@ -5,7 +5,6 @@ Both take canvases as they are and give bytes, so that all they can differ in li
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,12 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lesstext.errors import DetectorError
-from lesstext.text_detection.detectors.small.computing import Computing
-from lesstext.text_detection.detectors.small.network import MULTIPLE_PX, SmallNetwork
+from lesstext.text_detection.detectors.computing import Computing
+from lesstext.text_detection.detectors.openvino import Compute, on_openvino
+from lesstext.text_detection.detectors.small.network import SmallNetwork
 from lesstext.text_detection.detectors.small.regions import SURE
-
-Compute = Callable[[Tensor], Tensor]
-"""RGB canvases uint8 (B, H, W, 3) to probabilities uint8 (B, H/2, W/2), 255 for 1."""
 
 
 def load_network(weights: Path) -> SmallNetwork:
@@ -37,9 +34,12 @@ def load_network(weights: Path) -> SmallNetwork:
 
 
 def compute_by(network: SmallNetwork, computing: Computing) -> Compute:
-    """The network ready to run; raises DetectorError when the device does not have it."""
+    """The network ready to run, its maps uint8 (B, H/2, W/2), 255 for a probability of 1.
+
+    Raises DetectorError when the device does not have it.
+    """
     if computing.runtime == "openvino":
-        return _openvino(network, computing)
+        return on_openvino(_FromCanvas(network, torch.float32), computing)
     torch.set_num_threads(computing.threads)
     dtype: torch.dtype = getattr(torch, computing.precision)
     try:
@@ -61,19 +61,3 @@ class _FromCanvas(nn.Module):
         normal = (canvases.float() / 127.5 - 1).to(self._dtype).permute(0, 3, 1, 2)
         probability = torch.sigmoid(self.network(normal).float())
         return (probability[:, 0] * SURE).round().to(torch.uint8)
-
-
-def _openvino(network: SmallNetwork, computing: Computing) -> Compute:
-    import openvino
-
-    example = torch.zeros((1, 2 * MULTIPLE_PX, 2 * MULTIPLE_PX, 3), dtype=torch.uint8)
-    model = openvino.convert_model(
-        _FromCanvas(network, torch.float32), example_input=example, input=[-1, -1, -1, 3]
-    )
-    settings = {
-        "INFERENCE_NUM_THREADS": computing.threads,
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[computing.precision],
-    }
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-    return lambda canvases: torch.from_numpy(request.infer({0: canvases.numpy()})[0].copy())

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lesstext.errors import DetectorError, UsageError
-from lesstext.text_detection.detectors.craft_boxes import BoxThresholds, word_boxes
-from lesstext.text_detection.detectors.craft_weights import SHA256, find_weights
+from lesstext.errors import UsageError
+from lesstext.text_detection.detectors.computing import Computing, choose_computing
+from lesstext.text_detection.detectors.craft.boxes import BoxThresholds, word_boxes
+from lesstext.text_detection.detectors.craft.weights import SHA256, find_weights
 from lesstext.text_detection.detectors.maps import MapDetector, MapStages, batch_option
 from lesstext.text_detection.processor import cpu_has_bfloat16
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, refuse_unknown_options
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 Maps = NDArray[np.float32]
 
 DEFAULT_SIZE_PX = 384
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _GPU_BATCH = 16
-_OPTIONS = ("text", "link", "low_text", "batch")
+_OPTIONS = ("text", "link", "low_text", "runtime", "batch")
 _PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -36,22 +35,22 @@ def identify(settings: DetectorSettings) -> str:
     """Weights, input size, precision and thresholds: all that can change a result."""
     refuse_unknown_options(settings, _OPTIONS)
     size_px, thresholds = settings.size_px or DEFAULT_SIZE_PX, _thresholds(settings)
+    computing = _computing(settings)
+    # Torch, the reference, is not named.
+    precision = computing.id.removeprefix("runtime=torch ")
     return (
-        f"craft weights={SHA256[:16]} size={size_px} precision={_precision(settings)} "
+        f"craft weights={SHA256[:16]} size={size_px} {precision} "
         f"text={thresholds.text:g} link={thresholds.link:g} low_text={thresholds.low_text:g}"
     )
 
 
 def load(settings: DetectorSettings) -> CraftDetector:
-    """Load CRAFT as `settings` ask; options `text`, `link`, `low_text` (thresholds) and `batch`."""
-    import torch
-
-    torch.set_num_threads(settings.threads)
+    """Load CRAFT as `settings` ask; options `text`, `link`, `low_text` (thresholds), `runtime`
+    (torch or openvino) and `batch`."""
     return CraftDetector(
         id=identify(settings),
         weights=find_weights(settings.weights),
-        device=settings.device,
-        precision=_precision(settings),
+        computing=_computing(settings),
         stages=CraftStages(settings.size_px or DEFAULT_SIZE_PX, _thresholds(settings)),
         batch_size=batch_option(settings, _GPU_BATCH),
     )
@@ -60,6 +59,14 @@ def load(settings: DetectorSettings) -> CraftDetector:
 def default_precision(device: str) -> str:
     """bfloat16 on CUDA devices and on processors that compute in it; float32 elsewhere."""
     return "bfloat16" if device.startswith("cuda") or cpu_has_bfloat16() else "float32"
+
+
+def precision_of(settings: DetectorSettings) -> str:
+    """The one that is asked for, else the device's default. Raises UsageError for others."""
+    precision = settings.precision or default_precision(settings.device)
+    if precision not in _PRECISIONS:
+        raise UsageError(f"--precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    return precision
 
 
 class CraftStages(MapStages):
@@ -81,43 +88,26 @@ class CraftDetector(MapDetector):
         *,
         id: str,
         weights: Path,
-        device: str,
-        precision: str,
+        computing: Computing,
         stages: CraftStages,
         batch_size: int,
     ) -> None:
-        import torch
+        from lesstext.text_detection.detectors.craft.runtimes import compute_by
 
-        from lesstext.text_detection.detectors.craft_network import CraftNetwork
-
-        super().__init__(id=id, stages=stages, device=device, batch_size=batch_size)
-        self._dtype: torch.dtype = getattr(torch, precision)
-        self._mean = torch.tensor(_MEAN, device=self._device) * 255
-        self._std = torch.tensor(_STD, device=self._device) * 255
-        try:
-            checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
-            network = CraftNetwork(checkpoint).eval().to_precision(self._dtype)
-            self._network = network.to(self._device).to(memory_format=torch.channels_last)
-        except (RuntimeError, KeyError) as error:
-            raise DetectorError(f"CRAFT cannot be loaded on {device}: {error}") from error
+        super().__init__(id=id, stages=stages, device=computing.device, batch_size=batch_size)
+        self._compute = compute_by(weights, computing)
 
     def maps(self, canvases: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 on the device to (B, 2, H/2, W/2) float32 scores."""
-        # NHWC memory seen as NCHW is channels-last by construction.
-        normal = ((canvases.float() - self._mean) / self._std).to(self._dtype)
-        scores: torch.Tensor = self._network(normal.permute(0, 3, 1, 2)).float()
-        return scores
+        return self._compute(canvases)
 
     def hold_text(self, maps: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = maps[:, 0].amax(dim=(1, 2)) >= self.stages.thresholds.text
         return found
 
 
-def _precision(settings: DetectorSettings) -> str:
-    precision = settings.precision or default_precision(settings.device)
-    if precision not in _PRECISIONS:
-        raise UsageError(f"--precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
-    return precision
+def _computing(settings: DetectorSettings) -> Computing:
+    return choose_computing(settings, default="torch", precision=precision_of(settings))
 
 
 def _thresholds(settings: DetectorSettings) -> BoxThresholds:

@@ -1,0 +1,1 @@
+"""EasyOCR's CRAFT network with word boxes as they are: the reference."""
