@@ -181,10 +181,10 @@ Defence = Annotated[
     str, typer.Option(help="Hide the text first: mean, local-mean, blur, telea; commas.")
 ]
 DetectorName = Annotated[
-    str, typer.Option(help="What finds it: craft, easyocr, rapidocr, a plug-in.")
+    str | None, typer.Option(help="What finds it: a detector of `lesstext`. [its default]")
 ]
 DetectorSize = Annotated[
-    int | None, typer.Option(help="Longer side in px at which it is sought. [craft: 384]")
+    int | None, typer.Option(help="Longer side in px at which it is sought. [384]")
 ]
 RetrievalImages = Annotated[
     str | None,
@@ -231,7 +231,7 @@ def evaluate(
     labels: Labels = None,
     limit: Limit = None,
     defence: Defence = "",
-    detector: DetectorName = "craft",
+    detector: DetectorName = None,
     detector_size: DetectorSize = None,
     regions: RegionsDir = None,
     image_retrieval: RetrievalImages = None,

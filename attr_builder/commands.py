@@ -152,6 +152,7 @@ def evaluate(config: EvaluateConfig, out: Path | None) -> int:
 def evaluate_config_from(given: Mapping[str, Any]) -> EvaluateConfig:
     """What the options of `attr-builder evaluate` ask for of sets of images, by their names."""
     from attr_builder.evaluation.evaluate import EvaluateConfig
+    from lesstext.text_detection.protocol import DEFAULT_DETECTOR
 
     for name in ("retrieval_train", "embeddings"):
         if given[name] is not None and given["image_retrieval"] is None:
@@ -163,7 +164,7 @@ def evaluate_config_from(given: Mapping[str, Any]) -> EvaluateConfig:
         controls=parse_pairs(given["controls"]),
         n_templates=given["templates"],
         defences=parse_defences(given["defence"]),
-        detector=given["detector"],
+        detector=given["detector"] or DEFAULT_DETECTOR,
         detector_size_px=given["detector_size"],
         regions=given["regions"],
         **_run_options(given),

@@ -47,7 +47,10 @@ FRONTIER = (
     "checked@640",
     "cascade@384",
     "small@384",
+    "-confirmed@384::runtime=torch",
+    "-confirmed@384:float32",
     "confirmed@384",
+    "-confirmed@640",
 )
 """Those with a - in front are looked at on the labelled sets alone."""
 

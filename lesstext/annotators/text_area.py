@@ -41,7 +41,7 @@ class TextArea(Annotator):
 
     name: ClassVar[str] = "text_area"
 
-    detector: Annotated[str, Flag("craft, checked, cascade, easyocr, rapidocr or a plug-in.")] = (
+    detector: Annotated[str, Flag("confirmed, craft, small, checked, cascade, rapidocr …")] = (
         DEFAULT_DETECTOR
     )
     size_px: Annotated[
@@ -49,7 +49,7 @@ class TextArea(Annotator):
         Flag("Longer side in px at which text is sought. [384; checked: 640]", ("size",)),
     ] = None
     precision: Annotated[
-        str | None, Flag("float32, bfloat16 or float16. [craft: bfloat16 where hardware has it]")
+        str | None, Flag("float32, bfloat16 or float16. [bfloat16 where hardware has it]")
     ] = None
     weights: Annotated[str | None, Flag("Weights file, instead of searching.")] = None
     options: Annotated[

@@ -13,7 +13,7 @@ from lesstext.errors import DetectorError, UsageError
 from lesstext.images import Pixels
 from lesstext.plugins import load_plugin
 
-DEFAULT_DETECTOR = "craft"
+DEFAULT_DETECTOR = "confirmed"
 ENTRY_POINT_GROUP = "lesstext.detectors"
 
 

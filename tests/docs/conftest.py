@@ -20,8 +20,8 @@ from tests.module_graph import ROOT
 # What a test may not wait for, and what stands in for it: the real detector by the fake one, which
 # reads the text from the pixels; a training by two steps. What needs published weights is not run.
 SUBSTITUTES = {
-    'load_detector("craft")': 'load_detector("fake")',
-    'detector="craft"': 'detector="fake"',
+    'load_detector("confirmed")': 'load_detector("fake")',
+    'detector="confirmed"': 'detector="fake"',
     "attr-builder evaluate": "true attr-builder evaluate",
     "--steps 300": "--steps 2",
     "--batch-size 64": "--batch-size 4",

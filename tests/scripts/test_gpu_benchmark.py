@@ -46,13 +46,15 @@ def test_every_part_runs_on_a_cpu(tmp_path: Path) -> None:
     if found["inputs"]["figures"]["craft weights"] == inputs.FRESH:
         assert skipped.pop("agreement").startswith("CRAFT is freshly initialised")
     assert skipped == {}
-    assert found["identity"]["figures"] == {"two runs write the same bytes": True}
+    assert found["identity"]["figures"] == {
+        f"{name}, two runs write the same bytes": True for name in ("small", "confirmed", "craft")
+    }
     assert found["inputs"]["figures"]["photos"] == 3
     rates = found["scoring"]["figures"]
     whole, bare = (rates[f"craft, images/s {k}"] for k in ("end to end", "of the bare forward"))
     assert rates["craft, end to end / bare forward"] == pytest.approx(whole / bare)
     assert "DDP of one, samples/s" in found["DDP of one"]["figures"]
-    assert "two runs write the same bytes | yes" in (tmp_path / "out/gpu.md").read_text()
+    assert "craft, two runs write the same bytes | yes" in (tmp_path / "out/gpu.md").read_text()
 
 
 def test_a_part_that_fails_dies_or_hangs_leaves_the_others_and_what_it_found(bench: Bench) -> None:

@@ -33,12 +33,13 @@ from lesstext.text_detection.protocol import DetectorSettings, refuse_unknown_op
 if TYPE_CHECKING:
     import torch
 
-_OPTIONS = ("low", "seed", "margin", "runtime", "batch")
+_OF_FIRST, _OF_SECOND = ("low", "seed"), ("text", "link", "low_text")
+_OPTIONS = (*_OF_FIRST, *_OF_SECOND, "margin", "runtime", "batch")
 # Ours, chosen on photos of ImageNet, Flickr8k and CC12M. A low threshold costs little where `craft`
 # decides, and gives it more of what surrounds a word than a wider margin for the same pixels.
 _RULE = 2
-_FIRST = {"low": "0.1", "seed": "0.2"}
-_MARGIN_PX = 32
+FIRST = {"low": "0.1", "seed": "0.2"}
+MARGIN_PX = 32
 _GPU_BATCH = 32
 _GPU_WINDOWS = 4  # of one shape; always full, for the kernel follows it
 
@@ -53,8 +54,8 @@ def identify(settings: DetectorSettings) -> str:
 
 
 def load(settings: DetectorSettings) -> ConfirmedDetector:
-    """Load both; options `margin` (pixels of the canvas), `batch`, and `runtime`, and `low` and
-    `seed` for the first."""
+    """Load both; options `margin` (pixels of the canvas), `runtime`, `batch`, and the thresholds of
+    `small` and of `craft`. The settings' weights are `craft`'s."""
     first, second = _both(settings)
     return ConfirmedDetector(
         id=identify(settings),
@@ -185,24 +186,27 @@ def _is_cheaper(one: Window, other: Window) -> bool:
 
 def _both(settings: DetectorSettings) -> tuple[DetectorSettings, DetectorSettings]:
     refuse_unknown_options(settings, _OPTIONS)
-    if settings.weights is not None:
-        raise UsageError("detector confirmed takes no --weights: its detectors find their own")
-    size_px = settings.size_px or craft.DEFAULT_SIZE_PX
-    runtime = {"runtime": settings.options.get("runtime", fastest_runtime(settings.device))}
-    second = replace(settings, name="craft", size_px=size_px, options=runtime)
+    chosen = settings.options
+    runtime = {"runtime": chosen.get("runtime", fastest_runtime(settings.device))}
+    second = replace(
+        settings,
+        name="craft",
+        size_px=settings.size_px or craft.DEFAULT_SIZE_PX,
+        options=runtime | {name: chosen[name] for name in _OF_SECOND if name in chosen},
+    )
     precision = craft.precision_of(second)
-    thresholds = {name: settings.options.get(name, default) for name, default in _FIRST.items()}
     first = replace(
         second,
         name="small",
-        options=runtime | thresholds,
+        weights=None,
+        options=runtime | {name: chosen.get(name, FIRST[name]) for name in _OF_FIRST},
         precision="float32" if precision == "float16" else precision,
     )
     return first, second
 
 
 def _margin_px(settings: DetectorSettings) -> int:
-    text = settings.options.get("margin", str(_MARGIN_PX))
+    text = settings.options.get("margin", str(MARGIN_PX))
     if not text.isdigit():
         raise UsageError(f"detector confirmed: margin is a whole number of pixels, got {text!r}")
     return int(text)

@@ -12,6 +12,7 @@ from gpu.bench import Bench, Figures, Skipped
 
 if TYPE_CHECKING:
     from lesstext.text_detection.detectors.craft.detector import CraftDetector
+    from lesstext.text_detection.detectors.small.detector import SmallDetector
     from lesstext.text_detection.protocol import Detector
 
 HALF_WEIGHTS = "craft_half.pt"
@@ -86,7 +87,22 @@ def craft(
     )
 
 
-def small(bench: Bench) -> Detector:
+def confirmed(bench: Bench) -> Detector:
+    """Both as the default joins them, with the prepared weights of CRAFT."""
+    from lesstext.text_detection.detectors.confirmed import FIRST, MARGIN_PX, ConfirmedDetector
+
+    first, second = small(bench, **FIRST), craft(bench)
+    return ConfirmedDetector(
+        id=f"confirmed by {second.id}",
+        first=first,
+        second=second,
+        margin_px=MARGIN_PX,
+        device=bench.device,
+        batch_size=first.batch_size,
+    )
+
+
+def small(bench: Bench, **options: str) -> SmallDetector:
     """The detector whose weights travel in the package."""
     from lesstext.text_detection.detectors.small import detector
     from lesstext.text_detection.protocol import DetectorSettings
@@ -96,7 +112,7 @@ def small(bench: Bench) -> Detector:
             name="small",
             device=bench.device,
             size_px=96 if bench.smoke else None,
-            options={"runtime": "torch"},
+            options={"runtime": "torch", **options},
         )
     )
 

@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 
 from gpu.bench import Bench, Figures, Skipped
 from gpu.busy import BusyShare
-from gpu.inputs import FRESH, craft, shard, small, weights_source
+from gpu.inputs import FRESH, confirmed, craft, shard, small, weights_source
 
+_DETECTORS: dict[str, Callable[[Bench], Any]] = {
+    "small": small,
+    "confirmed": confirmed,
+    "craft": craft,
+}
 _BOUND = 2e-3  # what two ways to compute one network may differ by
 
 
@@ -26,10 +31,8 @@ def end_to_end(bench: Bench) -> Figures:
 
     n_helpers = max(1, n_cores() - 1) if bench.on_gpu else 0
     path = shard(bench, "scoring", bench.pick(1500, 4))
-    detectors: dict[str, Callable[[], Any]] = {"small": lambda: small(bench)}
-    detectors["craft"] = lambda: craft(bench)
-    for name, load in detectors.items():
-        whole, bare, busy = _by_turns(bench, name, staged(load()), path, n_helpers)
+    for name, load in _DETECTORS.items():
+        whole, bare, busy = _by_turns(bench, name, staged(load(bench)), path, n_helpers)
         yield {
             f"{name}, images/s end to end": whole,
             f"{name}, images/s of the bare forward": bare,
@@ -64,14 +67,14 @@ def _by_turns(
 
 
 def helpers(bench: Bench) -> Figures:
-    """Images/s of `craft` and `small` end to end with 1, 2, 4 and 8 helper processes."""
+    """Images/s of each end to end with 1, 2, 4 and 8 helper processes."""
     from lesstext.text_detection.helpers import helpers_for
     from lesstext.text_detection.stages import staged
 
     path = shard(bench, "helpers", bench.pick(1000, 4))
     n_images = bench.pick(1000, 4)
     for n in (1, 2, 4, 8) if not bench.smoke else (1,):
-        for name, load in {"craft": craft, "small": small}.items():
+        for name, load in _DETECTORS.items():
             detector = staged(load(bench))
             with helpers_for(detector, n) as started:
                 _score(detector, started, path, bench.folder(f"{name}-warm-{n}"))
@@ -152,14 +155,15 @@ def identity(bench: Bench) -> Figures:
     from lesstext.text_detection.stages import staged
 
     path = shard(bench, "identity", bench.pick(200, 3))
-    tables = []
-    for n_helpers in (1, 0):
-        detector = staged(craft(bench))
-        out = bench.folder(f"identity-{n_helpers}")
-        with helpers_for(detector, n_helpers) as started:
-            _score(detector, started, path, out)
-        tables.append(hashlib.sha256((out / "00000.parquet").read_bytes()).hexdigest())
-    yield {"two runs write the same bytes": tables[0] == tables[1]}
+    for name, load in _DETECTORS.items():
+        tables = []
+        for n_helpers in (1, 0):
+            detector = staged(load(bench))
+            out = bench.folder(f"identity-{name}-{n_helpers}")
+            with helpers_for(detector, n_helpers) as started:
+                _score(detector, started, path, out)
+            tables.append(hashlib.sha256((out / "00000.parquet").read_bytes()).hexdigest())
+        yield {f"{name}, two runs write the same bytes": tables[0] == tables[1]}
 
 
 def _ratios(detector: Any, path: Path, out: Path) -> NDArray[np.float64]:

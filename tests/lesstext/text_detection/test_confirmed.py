@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from attr_builder.drawing.fonts import load_font, resolve_font
-from lesstext.errors import UsageError
+from lesstext.errors import DetectorError, UsageError
 from lesstext.images import Pixels
 from lesstext.text_detection.detectors.confirmed import (
     ConfirmedDetector,
@@ -22,7 +24,12 @@ from lesstext.text_detection.detectors.confirmed import (
 )
 from lesstext.text_detection.detectors.maps import MapDetector, MapStages
 from lesstext.text_detection.detectors.small.regions import Thresholds
-from lesstext.text_detection.protocol import DetectorSettings, TextRegions, load_detector
+from lesstext.text_detection.protocol import (
+    DetectorSettings,
+    TextRegions,
+    identify_detector,
+    load_detector,
+)
 
 LOW = 128
 
@@ -197,6 +204,23 @@ class TestSettings:
         found = identify(DetectorSettings(name="confirmed", options={"margin": "64"}))
         assert found.startswith("confirmed rule=2 margin=64 first=[small weights=")
         assert "size=384" in found and "second=[craft weights=" in found
+
+    def test_it_is_the_default(self) -> None:
+        assert identify_detector(DetectorSettings()) == identify(DetectorSettings(name="confirmed"))
+
+    def test_each_gets_its_own_options_and_craft_the_weights(self, tmp_path: Path) -> None:
+        options = {"low": "0.15", "text": "0.6", "runtime": "torch"}
+        weights = str(tmp_path / "craft.pth")
+        chosen = DetectorSettings(name="confirmed", weights=weights, options=options)
+        first, second = re.findall(r"\[(.*?)\]", identify(chosen))
+        assert "low=0.15 seed=0.2" in first and "text=0.6" in second
+        with pytest.raises(DetectorError, match=r"craft\.pth"):
+            load_detector(chosen)
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_both_compute_in_one_precision(self, precision: str) -> None:
+        chosen = DetectorSettings(name="confirmed", precision=precision)
+        assert identify(chosen).count(f"precision={precision}") == 2
 
     def test_batches_are_not_part_of_it(self) -> None:
         settings = DetectorSettings(name="confirmed", options={"batch": "7"})

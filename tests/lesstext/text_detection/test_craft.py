@@ -49,7 +49,7 @@ def page() -> Pixels:
 
 
 def _load(weights: Path, **chosen: object) -> CraftDetector:
-    loaded = load_detector(DetectorSettings(weights=str(weights), **chosen))  # type: ignore[arg-type]
+    loaded = load_detector(DetectorSettings(name="craft", weights=str(weights), **chosen))  # type: ignore[arg-type]
     assert isinstance(loaded, CraftDetector)
     return loaded
 
@@ -262,7 +262,7 @@ class TestDetect:
 class TestIdentify:
     def test_names_weights_size_precision_and_thresholds(self) -> None:
         chosen = DetectorSettings(
-            size_px=256, precision="float32", options={"text": "0.8", "link": "0.3"}
+            name="craft", size_px=256, precision="float32", options={"text": "0.8", "link": "0.3"}
         )
         assert identify_detector(chosen) == (
             "craft weights=4a5efbfb48b40811 size=256 precision=float32 "
@@ -270,20 +270,24 @@ class TestIdentify:
         )
 
     def test_is_the_id_of_the_loaded_detector(self, detector: CraftDetector) -> None:
-        assert detector.id == identify_detector(DetectorSettings(precision="float32", size_px=192))
+        assert detector.id == identify_detector(
+            DetectorSettings(name="craft", precision="float32", size_px=192)
+        )
 
     def test_batch_and_threads_leave_the_id_alone(self) -> None:
-        plain = DetectorSettings()
+        plain = DetectorSettings(name="craft")
         assert identify_detector(plain) == identify_detector(
-            DetectorSettings(threads=2, options={"batch": "7"})
+            DetectorSettings(name="craft", threads=2, options={"batch": "7"})
         )
 
     def test_default_precision_is_part_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(craft, "cpu_has_bfloat16", lambda: False)
-        assert "precision=float32" in identify_detector(DetectorSettings())
-        assert "precision=bfloat16" in identify_detector(DetectorSettings(device="cuda:0"))
+        assert "precision=float32" in identify_detector(DetectorSettings(name="craft"))
+        assert "precision=bfloat16" in identify_detector(
+            DetectorSettings(name="craft", device="cuda:0")
+        )
         monkeypatch.setattr(craft, "cpu_has_bfloat16", lambda: True)
-        assert "precision=bfloat16" in identify_detector(DetectorSettings())
+        assert "precision=bfloat16" in identify_detector(DetectorSettings(name="craft"))
 
     @pytest.mark.parametrize(
         ("chosen", "message"),
@@ -297,7 +301,7 @@ class TestIdentify:
     )
     def test_refuses_what_it_cannot_mean(self, chosen: dict[str, object], message: str) -> None:
         with pytest.raises(UsageError, match=message):
-            identify_detector(DetectorSettings(**chosen))  # type: ignore[arg-type]
+            identify_detector(DetectorSettings(name="craft", **chosen))  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("batch", ["0", "-1", "many"])
     def test_refuses_an_impossible_batch(self, weights: Path, batch: str) -> None:

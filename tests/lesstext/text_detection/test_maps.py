@@ -90,5 +90,5 @@ def test_batches_are_whole_numbers_above_0() -> None:
     assert batch_option(DetectorSettings(options={"batch": "5"}), 16) == 5
     assert batch_option(DetectorSettings(device="cuda:1"), 16) == 16
     assert batch_option(DetectorSettings(), 16) == 1
-    with pytest.raises(UsageError, match="detector craft: batch must be a whole number"):
+    with pytest.raises(UsageError, match="detector confirmed: batch must be a whole number"):
         batch_option(DetectorSettings(options={"batch": "0"}), 16)

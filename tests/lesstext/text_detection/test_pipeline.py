@@ -20,7 +20,7 @@ from lesstext.engines.task import Task
 from lesstext.errors import DetectorError, ShardError
 from lesstext.images import InputShape
 from lesstext.shards.specs import ShardSource
-from lesstext.text_detection.detectors.craft.detector import CraftDetector
+from lesstext.text_detection.detectors.maps import CanvasDetector
 from lesstext.text_detection.helpers import Helpers, InlineHelpers, ProcessHelpers, helpers_for
 from lesstext.text_detection.protocol import DetectorSettings, TextRegions, load_detector
 from lesstext.text_detection.stages import Layout, staged
@@ -187,22 +187,23 @@ def test_a_detector_without_bounded_canvases_runs_inline() -> None:
         assert isinstance(helpers, InlineHelpers)
 
 
-def real_craft(**options: str) -> CraftDetector:
-    settings = DetectorSettings(size_px=160, options=options)
+def real(name: str, **options: str) -> CanvasDetector:
+    settings = DetectorSettings(name=name, size_px=160, options=options)
     try:
         detector = load_detector(settings)
     except DetectorError as error:
         pytest.skip(f"needs CRAFT's weights: {error}")
-    assert isinstance(detector, CraftDetector)
+    assert isinstance(detector, CanvasDetector)
     return detector
 
 
-def test_craft_gives_one_table_whatever_the_batches_and_helpers(
-    real_data: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["craft", "small", "confirmed"])
+def test_one_table_whatever_the_batches_and_helpers(
+    real_data: Path, tmp_path: Path, name: str
 ) -> None:
     path = real_data / "cc12m_shards/00000.tar"
-    rows(path, tmp_path / "a", real_craft())
-    batched = real_craft(batch="5")
+    rows(path, tmp_path / "a", real(name))
+    batched = real(name, batch="5")
     with helpers_for(batched, n_processes=1) as helpers:
         assert isinstance(helpers, ProcessHelpers)
         found = rows(path, tmp_path / "b", batched, helpers)
