@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 from queue import Empty
 from statistics import median
@@ -153,6 +153,7 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
     rounds = [padded_batches(shard, detector) for shard in job.shards]
     batches = [batch for made, _, _ in rounds for batch in made]
     times: dict[str, list[Seconds]] = defaultdict(list)
+    runs = count()
     stages: dict[str, float] = defaultdict(float)
 
     def timed(kind: str, work: Callable[[], int], *, alone: bool = False) -> None:
@@ -175,7 +176,8 @@ def _work(number: int, job: Job, barrier: Any, queue: Any) -> None:
 
         def score(shard: Path, which: int) -> int:
             source = ShardSource(shard.stem, str(shard))
-            task = Task(source=source, out=job.out, annotator=annotators[which], rescore=True)
+            out = job.out / f"{number}-{next(runs)}"
+            task = Task(source=source, out=out, annotator=annotators[which])
             report = annotate_shard(task, workers[which])
             for stage, seconds in report.seconds.items() if which == 0 else ():
                 stages[stage] += seconds

@@ -29,6 +29,7 @@ def on_openvino(network: nn.Module, computing: Computing) -> Compute:
     settings = {
         "INFERENCE_NUM_THREADS": computing.threads,
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # or all worker processes share the first core
         "INFERENCE_PRECISION_HINT": _HINTS[computing.precision],
     }
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()

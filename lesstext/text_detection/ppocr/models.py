@@ -146,6 +146,7 @@ class _OpenVino:
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": computing.threads,
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # or all worker processes share the first core
             "INFERENCE_PRECISION_HINT": _PRECISIONS[computing.precision],
         }
         self._request = core.compile_model(network, "CPU", settings).create_infer_request()
