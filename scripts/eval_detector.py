@@ -39,17 +39,13 @@ FRONTIER = (
     "craft@384",
     "-craft@640",
     "rapidocr@384",
-    "-rapidocr@640",
-    "-checked@384:float32:runtime=onnxruntime",
-    "-checked@384:float32",
     "checked@384",
-    "-checked@640:float32",
     "checked@640",
     "cascade@384",
     "small@384",
+    "confirmed@384",
     "-confirmed@384::runtime=torch",
     "-confirmed@384:float32",
-    "confirmed@384",
     "-confirmed@640",
 )
 """Those with a - in front are looked at on the labelled sets alone."""
