@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from lesstext.errors import DetectorError, UsageError
+from lesstext.text_detection.processor import OPENVINO_HINTS
 from lesstext.text_detection.protocol import DetectorSettings
 
 Runtime = Literal["torch", "openvino"]
-_OPENVINO_PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def choose_computing(settings: DetectorSettings, *, default: Runtime, precision:
     if runtime == "openvino":
         if settings.device != "cpu":
             raise UsageError(f"{name}: openvino computes on the CPU, not on {settings.device}")
-        if precision not in _OPENVINO_PRECISIONS:
+        if precision not in OPENVINO_HINTS:
             raise UsageError(f"{name}: openvino does not compute in {precision}")
         if find_spec("openvino") is None:
             raise DetectorError(

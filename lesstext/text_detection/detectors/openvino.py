@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from lesstext.text_detection.detectors.computing import Computing
 from lesstext.text_detection.detectors.maps import MULTIPLE_PX
+from lesstext.text_detection.processor import openvino_request
 
 Compute = Callable[[Tensor], Tensor]
 """RGB canvases uint8 (B, H, W, 3) to maps (B, ..., H/2, W/2)."""
-
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def on_openvino(network: nn.Module, computing: Computing) -> Compute:
@@ -26,13 +25,7 @@ def on_openvino(network: nn.Module, computing: Computing) -> Compute:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about the tracing that OpenVINO relies on
         model = openvino.convert_model(network, example_input=example, input=[-1, -1, -1, 3])
-    settings = {
-        "INFERENCE_NUM_THREADS": computing.threads,
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # or all worker processes share the first core
-        "INFERENCE_PRECISION_HINT": _HINTS[computing.precision],
-    }
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = openvino_request(model, precision=computing.precision, threads=computing.threads)
 
     def compute(canvases: Tensor) -> Tensor:
         (maps,) = request.infer({0: np.ascontiguousarray(canvases.numpy())}).values()

@@ -7,11 +7,11 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from lesstext.errors import DetectorError, UsageError
 from lesstext.shards.fingerprint import sha256_of
-from lesstext.text_detection.processor import cpu_has_bfloat16
+from lesstext.text_detection.processor import OPENVINO_HINTS, cpu_has_bfloat16, openvino_request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,6 @@ Task = Literal["det", "rec"]
 Runtime = Literal["openvino", "onnxruntime"]
 
 INSTALL_RAPIDOCR = "Install it with `pip install 'lesstext[rapidocr]'`."
-_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class Network(Protocol):
@@ -50,7 +49,7 @@ class Computing:
             raise UsageError(
                 f"runtime must be one of {', '.join(get_args(Runtime))}, got {self.runtime!r}"
             )
-        known = _PRECISIONS if self.runtime == "openvino" else ("float32",)
+        known = OPENVINO_HINTS if self.runtime == "openvino" else ("float32",)
         if self.precision not in known:
             raise UsageError(
                 f"{self.runtime} computes these models in {' or '.join(known)}, "
@@ -141,15 +140,10 @@ class _OpenVino:
     def __init__(self, model: Path, computing: Computing) -> None:
         import openvino
 
-        core = openvino.Core()
-        network = core.read_model(str(model))
-        settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": computing.threads,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # or all worker processes share the first core
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[computing.precision],
-        }
-        self._request = core.compile_model(network, "CPU", settings).create_infer_request()
+        network = openvino.Core().read_model(str(model))
+        self._request = openvino_request(
+            network, precision=computing.precision, threads=computing.threads
+        )
         path = ["framework", "character"]
         told = str(network.get_rt_info(path).value) if network.has_rt_info(path) else ""
         self.characters = tuple(told.splitlines())
