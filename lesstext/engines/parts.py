@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesstext.errors import LesstextError, TableError
-from lesstext.shards.samples import Row
 from lesstext.storage.files import atomic_path
 from lesstext.storage.paths import Location, RemotePath
 from lesstext.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lesstext.shards.samples import Row
 
 PARTS_SUFFIX = ".parts"
 PART_SUFFIX = ".part"
