@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Area:
-    """Modules (globs below the repository) and the files or folders of tests that guard them."""
+    """Modules (globs below the repository) and the files or folders (whole trees) of tests for them."""
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
@@ -26,7 +26,7 @@ class Area:
 
 def _test_files(root: Path, entry: str) -> Iterator[str]:
     path = root / entry
-    for file in sorted(path.glob("test_*.py")) if path.is_dir() else [path]:
+    for file in sorted(path.rglob("test_*.py")) if path.is_dir() else [path]:
         yield file.relative_to(root).as_posix()
 
 

@@ -37,6 +37,18 @@ def test_each_pass_sees_every_sample_once(counts: list[int], window: int, seed: 
         assert sorted(drawn.tolist()) == list(range(order.size))
 
 
+def test_the_order_is_that_of_earlier_versions() -> None:
+    """A run that is resumed after an update goes on with the samples that it would have seen."""
+    counts = np.array([2, 3, 1, 2, 1])
+    order = SourceOrder(counts, seed=7, source=1, window_shards=2)
+    two_passes = [[6, 5, 7, 3, 2, 8, 4, 0, 1], [5, 8, 1, 0, 7, 6, 2, 3, 4]]
+    assert order.indices(np.arange(18)).reshape(2, 9).tolist() == two_passes
+    weights = np.array([0.5, 1.5, 1, 1, 0.25, 1.75, 2, 0.5, 0.5])
+    order = SourceOrder(counts, seed=7, source=1, window_shards=2, weights=weights)
+    two_passes = [[6, 5, 5, 6, 3, 2, 8, 1, 1], [5, 5, 8, 1, 1, 6, 6, 3, 2]]
+    assert order.indices(np.arange(18)).reshape(2, 9).tolist() == two_passes
+
+
 @given(COUNTS, st.integers(1, 4))
 def test_a_window_reads_few_shards_at_a_time(counts: list[int], window: int) -> None:
     order = SourceOrder(np.array(counts), seed=1, source=0, window_shards=window)
