@@ -14,9 +14,9 @@ from lesstext.shards.sources.kinds import stem_of
 from lesstext.shards.sources.local import LocalShard
 from lesstext.shards.specs import ShardSource, fetched, local_fingerprint
 from lesstext.shards.tar_reading import ShardIndex
-from lesstext.storage.fetching import remote_stat
 from lesstext.storage.files import PARTIAL_SUFFIX
 from lesstext.storage.paths import Location, in_parallel
+from lesstext.storage.remote.fetching import remote_stat
 from lesstext.storage.scratch import scratch_folder
 from lesstext.storage.validation import json_object
 from lesstext.tables.checks import why_unreadable

@@ -22,6 +22,8 @@ from walk import attacks, detecting, filtering
 from walk.inputs import NAMES, copy_as_folders, prepare
 from walk.said import Ledger
 
+from lesstext.text_detection.protocol import DEFAULT_DETECTOR
+
 MAX_START_UP_S = 5.0
 _N_STARTS = 3
 
@@ -31,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("LESSTEXT_DATA"))
     parser.add_argument("--limit-samples", type=int, metavar="N", help="Of each set only N.")
-    parser.add_argument("--detector", default="craft")
+    parser.add_argument("--detector", default=DEFAULT_DETECTOR)
     parser.add_argument("--size", default=None, help="Longer side in px at which text is sought.")
     options = parser.parse_args()
     if options.data is None:

@@ -11,8 +11,8 @@ from lesstext.engines.task import ShardReport, Task
 from lesstext.errors import LesstextError, TableError, UsageError
 from lesstext.shards.fingerprint import Fingerprint
 from lesstext.shards.specs import local_fingerprint
-from lesstext.storage.fetching import remote_stat
 from lesstext.storage.paths import Location, in_parallel
+from lesstext.storage.remote.fetching import remote_stat
 from lesstext.storage.validation import json_object
 from lesstext.tables.table import Footer, Origin, read_footer, stats_path, table_digest
 

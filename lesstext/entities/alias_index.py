@@ -9,18 +9,13 @@ knowledge base; workers of a machine share its pages.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesstext.entities.words import U64, Ints, Words
 
-if TYPE_CHECKING:
-    pass
-
-LAYOUT = 1
-_CACHE = "LESSTEXT_CACHE"
 _ABSENT, PREFIX = -2, -1
 
 

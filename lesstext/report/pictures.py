@@ -28,8 +28,8 @@ from lesstext.shards.tar_walk import (
     walk_tar,
 )
 from lesstext.shards.tar_writing import end_archive
-from lesstext.storage.fetching import open_remote
 from lesstext.storage.paths import N_PARALLEL_REQUESTS
+from lesstext.storage.remote.fetching import open_remote
 from lesstext.storage.scratch import scratch_folder
 from lesstext.tables.table import Footer
 

@@ -47,9 +47,9 @@ from lesstext.shards.sources.kinds import (
     stem_of,
 )
 from lesstext.shards.sources.local import LocalShard, as_tar, fingerprint_of
-from lesstext.storage.ahead import Ahead
-from lesstext.storage.fetching import fetch, resolve
-from lesstext.storage.retrying import retrying
+from lesstext.storage.remote.ahead import Ahead
+from lesstext.storage.remote.fetching import fetch, resolve
+from lesstext.storage.remote.retrying import retrying
 from lesstext.storage.scratch import scratch_folder
 
 __all__ = [

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesstext.errors import UsageError
-from lesstext.storage.fetching import resolve
 from lesstext.storage.owners import name_tag
+from lesstext.storage.remote.fetching import resolve
 from lesstext.storage.scratch import scratch_folder
 from lesstext.storage.validation import json_object
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesstext.errors import TableError, UsageError
-from lesstext.storage.partial import PartialMirror, Range, partial_mirror
 from lesstext.storage.paths import Location, in_parallel, location
+from lesstext.storage.remote.partial import PartialMirror, Range, partial_mirror
 from lesstext.tables.table import (
     TABLE_SUFFIX,
     Footer,

@@ -171,7 +171,9 @@ def _count_ok(rows: pa.RecordBatch) -> int:
     import pyarrow.compute as pc
 
     # Comparing with a text would make pyarrow import pandas where it is installed.
-    counts = {it["values"]: it["counts"] for it in pc.value_counts(rows["status"]).to_pylist()}
+    counts: dict[str, int] = {
+        it["values"]: it["counts"] for it in pc.value_counts(rows["status"]).to_pylist()
+    }
     return counts.get("ok", 0)
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Area:
-    """Modules (globs below the repository) and the files or folders (whole trees) of tests for them."""
+    """Modules (globs below the repository), and the tests of them: files, or whole folders."""
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
@@ -39,6 +39,7 @@ AREAS = {
         modules=("lesstext/tables/*.py",),
         tests=(
             "tests/lesstext/tables",
+            "tests/lesstext/test_doctests.py",
             "tests/lesstext/cli/test_select.py",
             "tests/lesstext/storage/test_guard.py",
             "tests/lesstext/engines/test_scoring.py",
@@ -49,9 +50,10 @@ AREAS = {
         tests=("tests/lesstext/test_export.py", "tests/lesstext/cli/test_filter.py"),
     ),
     "storage": Area(
-        modules=("lesstext/storage/*.py",),
+        modules=("lesstext/storage/*.py", "lesstext/storage/remote/*.py"),
         tests=(
             "tests/lesstext/storage",
+            "tests/lesstext/test_doctests.py",
             "tests/lesstext/engines/test_disk_and_damage.py",
             "tests/lesstext/test_export.py",
             "tests/lesstext/cli/test_filter.py",

@@ -22,8 +22,8 @@ from lesstext.errors import ShardError
 from lesstext.shards.fingerprint import Fingerprint, fingerprint
 from lesstext.shards.specs import ShardSource, local_copy
 from lesstext.shards.tar_reading import Member, SampleEntry, index_shard
-from lesstext.storage.fetching import remote_version
 from lesstext.storage.files import atomic_path
+from lesstext.storage.remote.fetching import remote_version
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from lesstext.errors import LesstextError, UsageError
-from lesstext.storage.fetching import open_remote
+from lesstext.storage.remote.fetching import open_remote
 
 _BLOCK_BYTES = 4 << 20
 _MAX_LINE_BYTES = 64 << 20

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lesstext.entities.index_cache import cache_folder
 from lesstext.entities.selectors.base import Selector, Vectors
 from lesstext.errors import LesstextError, UsageError
+from lesstext.storage.cache import cache_folder
 from lesstext.storage.files import atomic_path
 from lesstext.storage.guard import claim_folder
 from lesstext.storage.paths import Location, cached

@@ -143,9 +143,6 @@ WRITERS = {"write_text", "write_bytes", "to_parquet", "savefig", "save", "savez"
 """Methods that write by themselves. What stands in their arguments decides whether they may."""
 OWN_FILES = ("partial", "file", "scratch", "buffer", "folder", "Image", "image", "run.save")
 KNOWN = {
-    "lesstext/entities/index_cache.py: (path.parent / f'.{path.name}.lock').open('wb')": (
-        "an empty file in the cache, held while others wait"
-    ),
     "lesstext/report/pictures.py: path.open('wb')": "the samples shown, in a scratch folder",
     "lesstext/shards/sources/compressed.py: target.open('wb')": "a tar in a scratch folder",
     "lesstext/shards/sources/image_folder.py: target.open('wb')": "the same",

@@ -6,22 +6,26 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from lesstext.cli.app import app
 from lesstext.engines.local import LocalEngine
 from lesstext.engines.whole_run import RunConfig, execute, plan
-from lesstext.errors import MissingFileError, ShardError, StorageError, UsageError
+from lesstext.errors import MissingFileError, ShardError, StorageError, TableError, UsageError
 from lesstext.export.plan import ExportConfig
 from lesstext.export.whole_run import export
 from lesstext.policies import text_area
 from lesstext.report import write_report
 from lesstext.shards import specs
 from lesstext.shards.specs import ShardSource, expand_specs, fetch_ahead, fetched
-from lesstext.storage import fetching, retrying
 from lesstext.storage.files import atomic_path, write_text
+from lesstext.storage.guard import refuse_foreign
 from lesstext.storage.paths import Location, RemotePath, local_mirror, location
+from lesstext.storage.remote import fetching, retrying
+from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
 from lesstext.tables.selection import read_selection
 from lesstext.tables.table import read_footer
@@ -87,10 +91,34 @@ def test_a_remote_folder_does_what_a_local_one_does(folder: str) -> None:
     write_text(place / "y.txt", "other")
     assert sorted(map(str, place.rglob("*.txt"))) == [f"{folder}/a/x.txt", f"{folder}/y.txt"]
     assert str(target.with_suffix(".control.parquet")) == f"{folder}/a/x.control.parquet"
+    write_text(target, "", unguarded=True)
+    assert target.read_bytes() == target.read_bytes(-3) == target.read_bytes(stop=3) == b""
     target.unlink()
     target.unlink(missing_ok=True)
     with pytest.raises(MissingFileError, match=r"cannot read s3://bucket/.*x\.txt"):
         target.read_bytes()
+
+
+def test_a_remote_file_of_others_is_never_replaced_and_ours_is(
+    folder: str, shards: Path, tmp_path: Path, score: Score
+) -> None:
+    place, rule = location(folder), Rule(where="n_regions >= 0")
+    score(shards)
+    for name, theirs in (("a.parquet", pq.write_table), ("b.parquet", None), ("c.txt", None)):
+        if theirs is not None:
+            theirs(pa.table({"x": [1]}), tmp_path / name)
+            s3fs.S3FileSystem().put(str(tmp_path / name), f"{folder}/{name}")
+        else:
+            s3fs.S3FileSystem().pipe(f"{folder}/{name}", b"theirs")
+        before = (place / name).read_bytes()
+        with pytest.raises(UsageError, match="no selection of ours"):
+            refuse_foreign(place / name, "selection")
+        assert (place / name).read_bytes() == before
+    with pytest.raises(UsageError, match="no selection of ours"):
+        select(tmp_path / "scores", place / "a.parquet", rule)
+    for _ in range(2):
+        select(tmp_path / "scores", place / "s.parquet", rule, also=[place / "s.csv"])
+    assert len(read_selection(place / "s.parquet").fingerprints) == 3
 
 
 def test_an_upload_that_breaks_off_leaves_the_old_file(folder: str) -> None:
@@ -193,6 +221,20 @@ def test_a_done_remote_shard_is_recognised_without_fetching_it(
     s3fs.S3FileSystem().put(str(tmp_path / "other.tar"), f"{remote_shards}/b/00000.tar")
     again = score(remote_shards, out=out)
     assert again.n_done_before == 2 and again.counts == {"ok": 21}
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 1000])
+def test_a_cut_remote_table_is_told_and_made_again(
+    folder: str, shards: Path, tmp_path: Path, score: Score, n_bytes: int
+) -> None:
+    out = location(folder)
+    score(shards, out=out)
+    before = files(out)
+    s3fs.S3FileSystem().pipe(f"{folder}/b/00000.parquet", before["b/00000.parquet"][:n_bytes])
+    with pytest.raises(TableError, match=rf"{folder}/b/00000\.parquet is not a table"):
+        select(out, tmp_path / "s.parquet", Rule(where="n_regions >= 0"))
+    assert score(shards, out=out).n_done_before == 2
+    assert files(out) == before
 
 
 def test_the_next_shard_is_fetched_while_the_current_one_is_scored(

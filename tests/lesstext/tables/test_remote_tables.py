@@ -14,13 +14,14 @@ import pytest
 from lesstext.errors import StorageError, TableError
 from lesstext.policies import text_area
 from lesstext.report import write_report
-from lesstext.storage import retrying
-from lesstext.storage.partial import PartialMirror, partial_mirror
 from lesstext.storage.paths import RemotePath, location
+from lesstext.storage.remote import retrying
+from lesstext.storage.remote.partial import PartialMirror, partial_mirror
 from lesstext.tables.folder import TableSource, open_tables, read_tables
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
 from lesstext.tables.selection import read_selection
+from lesstext.tables.table import table_digest
 from tests.lesstext.tables.table_builders import made_table
 
 pytest.importorskip("moto.server", reason="the S3 tests need moto[server]")
@@ -181,6 +182,27 @@ def test_a_table_that_changes_while_it_is_read_is_refused(remote: RemotePath, ta
         folder.fetch(["key"])
         s3fs.S3FileSystem().put(f"{tables}/a/00000.parquet", f"{remote.url}/b.parquet")
         folder.fetch(["width"])
+
+
+def test_rows_of_a_folder_that_changes_are_refused(remote: RemotePath, tables: Path) -> None:
+    """The regions of examples are fetched long after the rows that they belong to."""
+    with (
+        pytest.raises(StorageError, match=rf"{remote.url}/c\.parquet changed while it was being"),
+        open_tables(TableSource(remote)) as folder,
+    ):
+        assert folder.read_rows({0: [7]}, ["key"]) == {(0, 7): {"key": "k7"}}
+        s3fs.S3FileSystem().put(f"{tables}/b.parquet", f"{remote.url}/c.parquet")
+        folder.read_rows({0: [8]}, ["key"])
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 1 << 16, (1 << 16) + 1, 100_000, 1 << 17, 300_000])
+def test_a_table_is_recognised_wherever_it_lies(
+    remote: RemotePath, tmp_path: Path, n_bytes: int
+) -> None:
+    local = tmp_path / "x.parquet"
+    local.write_bytes(np.random.default_rng(0).bytes(n_bytes))
+    s3fs.S3FileSystem().put(str(local), f"{remote.url}/x.parquet")
+    assert table_digest(remote / "x.parquet") == table_digest(local)
 
 
 def test_a_copy_takes_room_for_what_was_filled_in_alone(remote: RemotePath, tables: Path) -> None:

@@ -1,4 +1,4 @@
-"""The default detector: EasyOCR's CRAFT weights, fixed input shapes, word boxes left as they are.
+"""`craft`: EasyOCR's CRAFT weights, fixed input shapes, word boxes left as they are.
 
 Unlike `easyocr.Reader.detect` it neither merges words into lines nor adds margins, which inflate
 areas by a fifth to a third, and it batches images of mixed sizes.

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from lesstext.errors import DetectorError
 from lesstext.text_detection.detectors.computing import Computing
+from lesstext.text_detection.detectors.craft import network as network_module
 from lesstext.text_detection.detectors.craft.network import CraftNetwork
-from lesstext.text_detection.detectors.openvino import Compute, on_openvino
+from lesstext.text_detection.detectors.craft.weights import SHA256
+from lesstext.text_detection.detectors.openvino import Compute, Convertible, on_openvino
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -25,16 +27,28 @@ def compute_by(weights: Path, computing: Computing) -> Compute:
     Raises DetectorError where the checkpoint holds something else or the device is not there.
     """
     try:
-        checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
-        network = CraftNetwork(checkpoint).eval().requires_grad_(False)
         if computing.runtime == "openvino":
-            return on_openvino(_FromCanvas(network, torch.float32), computing)
+            return on_openvino(_convertible(weights), computing)
         torch.set_num_threads(computing.threads)
         dtype: torch.dtype = getattr(torch, computing.precision)
-        network = network.to_precision(dtype).to(computing.device)
+        network = _network(weights).to_precision(dtype).to(computing.device)
         return _FromCanvas(network.to(memory_format=torch.channels_last), dtype)
     except (RuntimeError, KeyError) as error:
         raise DetectorError(f"CRAFT cannot be loaded on {computing.device}: {error}") from error
+
+
+def _network(weights: Path) -> CraftNetwork:
+    checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
+    return CraftNetwork(checkpoint).eval().requires_grad_(False)
+
+
+def _convertible(weights: Path) -> Convertible:
+    return Convertible(
+        name="craft",
+        weights=SHA256,  # the only weights that `find_weights` lets through
+        sources=(network_module.__file__, __file__),
+        build=lambda: _FromCanvas(_network(weights), torch.float32),
+    )
 
 
 class _FromCanvas(nn.Module):

@@ -74,10 +74,10 @@ class SmallDetector(MapDetector):
     def __init__(
         self, *, id: str, weights: Path, computing: Computing, stages: SmallStages, batch_size: int
     ) -> None:
-        from lesstext.text_detection.detectors.small.runtimes import compute_by, load_network
+        from lesstext.text_detection.detectors.small.runtimes import compute_by
 
         super().__init__(id=id, stages=stages, device=computing.device, batch_size=batch_size)
-        self._compute = compute_by(load_network(weights), computing)
+        self._compute = compute_by(weights, computing)
 
     def maps(self, canvases: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 on the device to probabilities uint8 (B, H/2, W/2), 255 for 1."""

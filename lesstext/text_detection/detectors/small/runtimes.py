@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lesstext.errors import DetectorError
+from lesstext.shards.fingerprint import sha256_of
 from lesstext.text_detection.detectors.computing import Computing
-from lesstext.text_detection.detectors.openvino import Compute, on_openvino
+from lesstext.text_detection.detectors.openvino import Compute, Convertible, on_openvino
+from lesstext.text_detection.detectors.small import network as network_module
 from lesstext.text_detection.detectors.small.network import SmallNetwork
 from lesstext.text_detection.detectors.small.regions import SURE
 
@@ -33,20 +35,30 @@ def load_network(weights: Path) -> SmallNetwork:
     return network.requires_grad_(False)
 
 
-def compute_by(network: SmallNetwork, computing: Computing) -> Compute:
+def compute_by(weights: Path, computing: Computing) -> Compute:
     """The network ready to run, its maps uint8 (B, H/2, W/2), 255 for a probability of 1.
 
-    Raises DetectorError when the device does not have it.
+    Raises DetectorError where the weights hold something else or the device is not there.
     """
     if computing.runtime == "openvino":
-        return on_openvino(_FromCanvas(network, torch.float32), computing)
+        return on_openvino(_convertible(weights), computing)
     torch.set_num_threads(computing.threads)
     dtype: torch.dtype = getattr(torch, computing.precision)
+    network = load_network(weights)
     try:
         network = network.to(computing.device, dtype).to(memory_format=torch.channels_last)
     except RuntimeError as error:
         raise DetectorError(f"small cannot be loaded on {computing.device}: {error}") from error
     return _FromCanvas(network, dtype)
+
+
+def _convertible(weights: Path) -> Convertible:
+    return Convertible(
+        name="small",
+        weights=sha256_of(weights),
+        sources=(network_module.__file__, __file__),
+        build=lambda: _FromCanvas(load_network(weights), torch.float32),
+    )
 
 
 class _FromCanvas(nn.Module):

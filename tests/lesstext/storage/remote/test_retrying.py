@@ -14,8 +14,8 @@ import pytest
 
 from lesstext.errors import MissingFileError, StorageError
 from lesstext.shards.specs import expand_specs, local_copy
-from lesstext.storage import fetching, retrying
-from lesstext.storage.retrying import is_transient
+from lesstext.storage.remote import fetching, retrying
+from lesstext.storage.remote.retrying import is_transient
 from tests.lesstext.conftest import Score
 
 
@@ -62,6 +62,9 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (PermissionError("x"), False),
         (OSError(errno.ENOSPC, "No space left on device"), False),
         (NoCredentialsError(), False),
+        (caused(OSError("I/O error"), NoCredentialsError()), False),
+        (caused(OSError("I/O error"), PermissionError("x")), False),
+        (caused(OSError("I/O error"), OSError(errno.ENOSPC, "No space left on device")), False),
     ],
     ids=repr,
 )
@@ -80,7 +83,7 @@ def test_statuses_of_trouble_that_passes(kind: Any) -> None:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses made, none of which is waited for."""
     made: list[float] = []
-    monkeypatch.setattr("lesstext.storage.retrying.time.sleep", made.append)
+    monkeypatch.setattr("lesstext.storage.remote.retrying.time.sleep", made.append)
     return made
 
 
@@ -138,6 +141,32 @@ def test_a_stream_that_breaks_off_is_read_again(
     assert fetching.fetch("x://y", tmp_path / "y") == fetching.RemoteStat(100, "e")
     assert (tmp_path / "y").read_bytes() == b"x" * 100
     assert len(pauses) == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 30, 31, 100])
+def test_a_file_is_fetched_once_range_by_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    data, asked = bytes(range(size)), list[tuple[int, int]]()
+
+    class Ranges:
+        """Has no `get_file`."""
+
+        def cat_file(self, path: str, start: int, end: int) -> bytes:
+            asked.append((start, end))
+            return data[start:end]
+
+        def info(self, path: str) -> dict[str, Any]:
+            return {"size": size, "ETag": '"e"'}
+
+        def invalidate_cache(self, path: str) -> None:
+            pass
+
+    monkeypatch.setattr(fetching, "RANGE_BYTES", 30)
+    monkeypatch.setattr(fetching, "resolve", lambda url: (Ranges(), url))
+    assert fetching.fetch("x://y", tmp_path / "y") == fetching.RemoteStat(size, "e")
+    assert (tmp_path / "y").read_bytes() == data
+    assert sorted(asked) == [(start, min(start + 30, size)) for start in range(0, size, 30)]
 
 
 @pytest.fixture

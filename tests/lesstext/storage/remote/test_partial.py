@@ -9,9 +9,9 @@ import fsspec
 import pytest
 
 from lesstext.errors import StorageError, TableError
-from lesstext.storage import partial
-from lesstext.storage.partial import merged, partial_mirror
 from lesstext.storage.paths import RemotePath
+from lesstext.storage.remote import partial
+from lesstext.storage.remote.partial import merged, partial_mirror
 
 DATA = bytes(range(1, 251)) * 400  # 100,000 bytes, none of them zero
 
@@ -53,6 +53,8 @@ def test_small_gaps_are_fetched_along() -> None:
     assert merged([(12, 20), (0, 10)], 1) == [(0, 10), (12, 20)]
     assert merged([(12, 20), (0, 10)], 2) == [(0, 20)]
     assert merged([], 2) == []
+    assert merged([(0, 10), (50, 60), (55, 57), (58, 70)], 5) == [(0, 10), (50, 70)]
+    assert merged([(0, 10), (50, 60), (55, 57)], 5) == [(0, 10), (50, 60)]
 
 
 def test_files_that_change_meanwhile_are_refused(remote: RemotePath) -> None:
@@ -67,7 +69,7 @@ def test_files_that_change_meanwhile_are_refused(remote: RemotePath) -> None:
 def test_a_file_shorter_than_it_was_is_an_error(
     remote: RemotePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lesstext.storage.retrying.time.sleep", lambda _: None)
+    monkeypatch.setattr("lesstext.storage.remote.retrying.time.sleep", lambda _: None)
     with partial_mirror(remote, ".parquet") as mirror:
         fsspec.filesystem("memory").pipe_file(f"{remote.url[9:]}/y.parquet", DATA[:50])
         with pytest.raises(StorageError, match=r"y\.parquet: 40 of 90 bytes from byte 10 on"):

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from lesstext.storage.ahead import Ahead
+from lesstext.storage.remote.ahead import Ahead
 
 Opened = Counter[tuple[str, str]]
 

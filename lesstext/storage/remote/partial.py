@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lesstext.errors import LesstextError, StorageError
-from lesstext.storage.fetching import resolve
 from lesstext.storage.paths import RemotePath
-from lesstext.storage.retrying import retrying
+from lesstext.storage.remote.fetching import resolve
+from lesstext.storage.remote.retrying import retrying
 from lesstext.storage.scratch import scratch_folder
 
 Range = tuple[int, int]

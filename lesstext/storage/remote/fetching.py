@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lesstext.errors import StorageError
-from lesstext.storage.retrying import retrying
+from lesstext.storage.remote.retrying import retrying
 
 RANGE_BYTES = 8 << 20
 _N_RANGES_AT_ONCE = 4

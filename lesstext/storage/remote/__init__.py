@@ -1,0 +1,1 @@
+"""Objects on other machines: fetched whole, ahead or in parts, and asked again."""
