@@ -65,7 +65,10 @@ def _is_punctuation(node: Any) -> bool:
 
 def mutated(source: str, mutant: Mutant) -> str | None:
     """The module with the fault in it; None when that is no Python or no change."""
-    text: str | None = mutate_code(source, operators()[mutant.operator], mutant.occurrence)
+    try:
+        text: str | None = mutate_code(source, operators()[mutant.operator], mutant.occurrence)
+    except AttributeError:  # ExceptionReplacer cannot write over `module.Error`
+        return None
     if text is None or text == source:
         return None
     try:

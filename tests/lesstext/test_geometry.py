@@ -138,8 +138,15 @@ def test_wrong_shapes_are_refused_with_the_shape(bad: Points) -> None:
 def test_not_finite_coordinates_and_empty_images_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         area_ratios([box(0, 0, math.nan, 1)], 10, 10)
-    with pytest.raises(ValueError, match="positive"):
-        area_ratios([], 0, 10)
+    for width, height in ((0, 10), (10, 0), (-1, 10), (10, -1)):
+        with pytest.raises(ValueError, match="positive"):
+            area_ratios([], width, height)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 10), (10, 1)])
+def test_an_image_may_be_one_pixel_wide_or_high(width: int, height: int) -> None:
+    half = area_ratios([box(0, 0, width / 2, height)], width, height)
+    assert half.union == half.sum == half.max_region == 0.5
 
 
 coordinates = st.integers(-30, 130).map(float)

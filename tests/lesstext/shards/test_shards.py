@@ -9,7 +9,7 @@ import pytest
 from lesstext.errors import ShardError
 from lesstext.shards.captions import read_caption
 from lesstext.shards.fingerprint import fingerprint
-from lesstext.shards.tar_reading import index_shard, read_member, split_name
+from lesstext.shards.tar_reading import Member, index_shard, read_member, split_name
 from tests.lesstext.builders import sample, tar_bytes, write_tar
 
 THREE = [*sample("a"), *sample("b"), *sample("c")]
@@ -115,14 +115,25 @@ def test_a_cut_file_that_belongs_to_no_sample_cuts_none(tmp_path: Path) -> None:
         (b"", "empty file"),
         (b"<!doctype html><html>404</html>" * 100, r"not a tar archive \(starts with b'<!doctype"),
         (b"\x1f\x8b\x08" + bytes(600), "gzip"),
+        (tar_bytes([("a.jpg", b"x")])[:300], "truncated header"),
     ],
-    ids=["0 bytes", "html", "gzip"],
+    ids=["0 bytes", "html", "gzip", "300 bytes"],
 )
 def test_what_is_no_tar_is_an_error_that_names_the_shard(
     tmp_path: Path, data: bytes, reason: str
 ) -> None:
     with pytest.raises(ShardError, match=f"shard x: .*{reason}"):
         index_of(tmp_path, data)
+
+
+@pytest.mark.parametrize("size", [4, 1 << 10, 1 << 40, 1 << 60])
+def test_a_member_that_the_file_does_not_hold_takes_no_room(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(bytes(600) + b"end")
+    with path.open("rb") as file:
+        assert read_member(file, Member("x.jpg", "jpg", 600, 3)) == b"end"
+        with pytest.raises(EOFError, match=f"3 of {size} bytes, the shard is cut off"):
+            read_member(file, Member("x.jpg", "jpg", 600, size))
 
 
 def test_garbage_behind_good_members_is_reported(tmp_path: Path) -> None:

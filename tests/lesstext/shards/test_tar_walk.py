@@ -303,6 +303,13 @@ def test_ustar_prefixes_are_in_front_of_the_name() -> None:
     assert [name for name, _, _ in members(data)] == ["in/ab/b.jpg"]
 
 
+@pytest.mark.parametrize("before", [record(b"size", b"many"), record(b"GNU.sparse.major", b"1")])
+def test_a_member_that_is_passed_over_is_no_cut_sample_either(before: bytes) -> None:
+    data = member(b"a.jpg") + pax(before) + header(b"b.jpg", 5000) + b"data"
+    assert [name for name, _, _ in members(data)] == ["a.jpg"]
+    assert problems(data) == "truncated inside member b.jpg"
+
+
 def test_a_member_larger_than_the_tar_is_cut() -> None:
     (found,) = walked(header(b"a.jpg", 8 << 30) + b"data")
     assert found == TarMember("a.jpg", BLOCK, 8 << 30, is_cut=True)

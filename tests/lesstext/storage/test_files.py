@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from lesstext.cli.inspect_image import inspect_image
+from lesstext.errors import UsageError
 from lesstext.storage import owners
 from lesstext.storage.files import (
     PARTIAL_SUFFIX,
     atomic_path,
+    ensure_writable,
     read_file,
     remove_leftovers,
     write_text,
@@ -141,6 +143,14 @@ def test_tags_name_their_process_and_other_texts_name_none() -> None:
     assert owner_from_tag(name_tag()) == Owner(this_host(), os.getpid())
     for text in ("", "host", "host-", "-3", "host-x", "a-b-3"):
         assert owner_from_tag(text) is None
+
+
+def test_a_folder_is_made_with_all_above_it_and_none_where_nothing_can_be(tmp_path: Path) -> None:
+    ensure_writable(tmp_path / "a" / "b" / "c")
+    assert list((tmp_path / "a" / "b" / "c").iterdir()) == []
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot write into the output folder"):
+        ensure_writable(tmp_path / "file" / "below")
 
 
 def test_text_of_another_encoding_is_spelled_out(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pytest
 
+from lesstext.dataclass_options import Flag
 from lesstext.errors import TableError, UsageError
 from lesstext.storage.validation import json_object, read_back, validated
 
@@ -17,6 +18,7 @@ class Inner:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     batch_size: int = 8
+    attempts: Annotated[int, Flag(names=("retry",))] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ def test_declared_types_are_taken_and_an_int_is_a_float() -> None:
         ('{"name": "x", "ratio": 1.5}', "f: ratio must be at most 1, got 1.5"),
         ('{"name": "x", "rato": 1}', "f: unknown setting rato; did you mean ratio?"),
         ('{"name": "x", "batch_sise": 1}', "f: unknown setting batch_sise; did you mean inner."),
+        ('{"name": "x", "atempts": 1}', "f: unknown setting atempts; did you mean inner.attempts?"),
+        ('{"name": "x", "retri": 1}', "f: unknown setting retri; did you mean inner.attempts?"),
         ('{"name": "x", "zzzzz": 1}', "f: unknown setting zzzzz"),
         ('{"name": "x", "inner": {"batch": "x"}}', "f: unknown setting inner.batch"),
         ('{"name": "x", "counts": {"a": "1"}}', "f: counts.a: input should be a valid integer,"),

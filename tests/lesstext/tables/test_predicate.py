@@ -45,6 +45,15 @@ def test_columns_are_reached_plainly_or_by_annotator(expression: str, sql: str |
     assert sql in (None, found.sql)
 
 
+def test_an_unknown_column_is_answered_by_the_shortest_names_of_those_there_are() -> None:
+    columns = Columns({"clip": ["key", "similarity"], "text_area": ["key", "text_area_ratio"]})
+    with pytest.raises(UsageError) as caught:
+        columns.resolve("no_such")
+    _, _, listed = str(caught.value).partition("columns: ")
+    assert {"similarity", "text_area_ratio"} <= set(listed.split(", "))
+    assert not any("similarity" in name and "." in name for name in listed.split(", "))
+
+
 def test_a_plain_name_that_two_tables_have_is_refused_naming_both() -> None:
     with pytest.raises(UsageError, match=r"'width' is ambiguous: say text_area.width or words.wid"):
         parse_predicate("width > 1", COLUMNS)

@@ -300,8 +300,11 @@ def test_the_digest_of_rows_does_not_depend_on_batches() -> None:
 
     whole = digest(rows)
     assert digest(rows.slice(0, 1), rows.slice(1, 0), rows.slice(1, 3)) == whole
-    other = pa.table({"shard": ["a", "a", "b", "b"], "key": ["12", "3", "", "ü"]})
-    assert digest(other) != whole and digest(rows.slice(0, 3)) != whole
+    others = [["12", "3", "", "ü"], ["1", "24", "", "ü"], ["1", "23", "", "ö"]]
+    for keys in others:
+        assert digest(pa.table({"shard": ["a", "a", "b", "b"], "key": keys})) != whole
+    assert digest(pa.table({"shard": ["a", "a", "c", "c"], "key": rows["key"]})) != whole
+    assert digest(rows.slice(0, 3)) != whole
 
 
 def test_tables_annotated_anew_make_another_selection(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_helpers_and_batches_do_not_change_a_byte(
     assert len(tables) == 1
 
 
+def test_a_shard_may_have_many_samples(tmp_path: Path) -> None:
+    image = encoded(picture(16, 16))
+    members = [part for i in range(300) for part in sample(f"{i:04d}", image)]
+    found = rows(write_tar(tmp_path / "x.tar", members), tmp_path / "out", StagedFake())
+    assert [row["key"] for row in found] == [f"{i:04d}" for i in range(300)]
+    assert {row["status"] for row in found} == {"ok"}
+
+
 @pytest.mark.parametrize("ahead", [8, 16, 64])
 def test_batches_are_full_but_for_the_last_of_each_shape(
     shard: Path, tmp_path: Path, ahead: int
