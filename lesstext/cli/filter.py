@@ -22,6 +22,7 @@ from lesstext.engines.whole_run import RunConfig, plan
 from lesstext.errors import LesstextError, UsageError
 from lesstext.export.plan import ExportConfig
 from lesstext.export.whole_run import SETTINGS_FILE
+from lesstext.policies.named import LESS_IS_MORE_RATIO
 from lesstext.report import write_report
 from lesstext.shards.names import known_as
 from lesstext.shards.specs import ShardSource, expand_specs, input_places
@@ -35,7 +36,6 @@ from lesstext.tables.table import table_names
 
 _SELECTION, _CONTROL = "selection.parquet", "selection.control.parquet"
 _SHARDS, _REPORT, _REPORT_FILES = "shards", "report.html", "report_files"
-_MAX_TEXT_AREA = 0.005
 _NO_RULE = ("tables", "out", "require", "also")
 
 
@@ -93,7 +93,7 @@ def _filter(
     scores = location(out) / "scores"
     run = run_config(TextArea, shards, scores, values, slice=parse_slice(slice_))
     if all(values[name] is None for name in ("max_text_area", "keep_fraction", "where", "policy")):
-        values["max_text_area"] = _MAX_TEXT_AREA
+        values["max_text_area"] = LESS_IS_MORE_RATIO
     config = FilterConfig(
         run=run,
         rule=build(SelectConfig, values, tables=[str(scores)], out=str(location(out) / _SELECTION)),
@@ -200,5 +200,5 @@ def _report(config: FilterConfig, threshold: float | None, page: Location) -> No
         start = min(max(threshold, 0.0), 1.0)
     sources = expand_specs(config.run.shards, allow_pipe=config.run.allow_pipe)
     write_report(
-        config.run.out, sources, page, max_text_area=_MAX_TEXT_AREA if start is None else start
+        config.run.out, sources, page, max_text_area=LESS_IS_MORE_RATIO if start is None else start
     )

@@ -9,6 +9,7 @@ runs scripts that came with it and no others. `docs/extending.md` lists what it 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ Ask = Callable[[str], list[tuple[Any, ...]]]
 places of shard and sample), the base columns and the annotator's own."""
 
 
-class Panel:
+class Panel(ABC):
     """What the report shows of one annotator's tables; a subclass is registered by its name."""
 
     columns: ClassVar[tuple[str, ...]]
@@ -34,12 +35,12 @@ class Panel:
     text_seen: ClassVar[str | None] = None
     """SQL over the table's columns that is true where the annotator saw text in the image."""
 
+    @abstractmethod
     def sample(self, row: Mapping[str, Any]) -> Any:
         """What the page is told of one sample, as JSON knows it; None for nothing.
 
         `row` has the `columns` that the table holds.
         """
-        raise NotImplementedError
 
     def whole(self, ask: Ask) -> Any:
         """What the page is told of all rows together, as JSON knows it; None for nothing."""

@@ -47,7 +47,12 @@ AREAS = {
     ),
     "export": Area(
         modules=("lesstext/export/*.py",),
-        tests=("tests/lesstext/test_export.py", "tests/lesstext/cli/test_filter.py"),
+        tests=(
+            "tests/lesstext/test_export.py",
+            "tests/lesstext/test_export_sidecars.py",
+            "tests/lesstext/entities/test_labels_in_shards.py",
+            "tests/lesstext/cli/test_filter.py",
+        ),
     ),
     "storage": Area(
         modules=("lesstext/storage/*.py", "lesstext/storage/remote/*.py"),
