@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,12 @@ def _start(act: Callable[[], object]) -> int:
     log = Path(tempfile.gettempdir()).parent / "log"
     child = os.fork()
     if child:
+        with suppress(OSError):  # on either side, for either may be the first to go on
+            os.setpgid(child, child)
         return child
     code = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
