@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,21 @@ def test_a_process_is_told_from_a_later_one_and_from_one_that_has_ended(dead_pid
         assert not Owner(me.host, zombie.pid).is_alive
     finally:
         zombie.wait()
+
+
+def test_a_program_may_be_called_anything(tmp_path: Path) -> None:
+    name = tmp_path / "a) S 1 ("
+    name.symlink_to("/bin/sleep")
+    running = subprocess.Popen([str(name), "60"])
+    try:
+        owner = Owner(this_host(), running.pid)
+        assert owner.is_alive and not replace(owner, started="1").is_alive
+        running.kill()
+        os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
+        assert not owner.is_alive
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_tags_name_their_process_and_other_texts_name_none() -> None:

@@ -91,6 +91,8 @@ def test_a_remote_folder_does_what_a_local_one_does(folder: str) -> None:
     write_text(place / "y.txt", "other")
     assert sorted(map(str, place.rglob("*.txt"))) == [f"{folder}/a/x.txt", f"{folder}/y.txt"]
     assert str(target.with_suffix(".control.parquet")) == f"{folder}/a/x.control.parquet"
+    assert str(location(f"{folder}/a.b/x.y.txt").with_suffix(".csv")) == f"{folder}/a.b/x.y.csv"
+    assert str(location(f"{folder}/a.b/x").with_suffix(".csv")) == f"{folder}/a.b/x.csv"
     write_text(target, "", unguarded=True)
     assert target.read_bytes() == target.read_bytes(-3) == target.read_bytes(stop=3) == b""
     target.unlink()
