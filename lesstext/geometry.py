@@ -6,14 +6,18 @@ inside follows the even-odd rule, so a self-crossing quad counts the area that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Polygon = NDArray[np.float32]
 _Points = NDArray[np.float64]
+
+_FEW_EDGES = 256
+_BLOCK = 1 << 20  # numbers in a matrix, of which a few are held at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +130,15 @@ def _touching_groups(polygons: list[_Points]) -> list[list[_Points]]:
         return []
     low = np.array([points.min(axis=0) for points in polygons])
     high = np.array([points.max(axis=0) for points in polygons])
-    meet = (low[:, None] < high[None]) & (low[None] < high[:, None])
-    touching = np.asarray(meet.all(axis=2))
     groups: list[list[_Points]] = []
     waiting = set(range(len(polygons)))
     while waiting:
         frontier = [waiting.pop()]
         members = list(frontier)
         while frontier:
-            found = waiting.intersection(np.flatnonzero(touching[frontier.pop()]).tolist())
+            one = frontier.pop()
+            touching = ((low[one] < high) & (low < high[one])).all(axis=1)
+            found = waiting.intersection(np.flatnonzero(touching).tolist())
             waiting -= found
             frontier.extend(found)
             members.extend(found)
@@ -151,29 +155,83 @@ def _strip_area(polygons: list[_Points]) -> float:
     start = np.concatenate(polygons)
     end = np.concatenate([np.roll(points, -1, axis=0) for points in polygons])
     owner = np.repeat(np.arange(len(polygons)), [len(points) for points in polygons])
-    levels = np.unique(np.concatenate([start[:, 1], _crossing_levels(start, end)]))
+    return sum(_band_areas(_Edges(start, end, owner), np.unique(start[:, 1])))
+
+
+class _Edges(NamedTuple):
+    """Sides of polygons, each from `start` to `end`; `owner` numbers the polygons."""
+
+    start: _Points
+    end: _Points
+    owner: NDArray[np.int64]
+
+    def within(self, low: float, high: float) -> _Edges:
+        """Those that reach between two heights."""
+        y = np.stack([self.start[:, 1], self.end[:, 1]])
+        kept = (y.min(axis=0) < high) & (y.max(axis=0) > low)
+        return _Edges(*(part[kept] for part in self))
+
+
+def _band_areas(edges: _Edges, levels: NDArray[np.float64]) -> Iterator[float]:
+    """The areas of bands between the first and the last level, which are those of the vertices.
+
+    The work grows with the square of the edges: a band is halved as long as that makes it less.
+    """
+    n, middle = len(edges.owner), len(levels) // 2
+    if n > _FEW_EDGES and middle > 0:
+        parts = [levels[: middle + 1], levels[middle:]]
+        halves = [edges.within(part[0], part[-1]) for part in parts]
+        if sum(len(half.owner) ** 2 for half in halves) < n**2:
+            for half, part in zip(halves, parts, strict=True):
+                yield from _band_areas(half, part)
+            return
+    yield _band_area(edges, levels)
+
+
+def _band_area(edges: _Edges, levels: NDArray[np.float64]) -> float:
+    crossings = _crossing_levels(edges)
+    inside = crossings[(crossings > levels[0]) & (crossings < levels[-1])]
+    levels = np.unique(np.concatenate([levels, inside]))
     heights = np.diff(levels)
     middles = levels[:-1] + heights / 2
-    return float(_covered_lengths(start, end, owner, middles) @ heights)
+    return sum(
+        float(_covered_lengths(edges, middles[some]) @ heights[some])
+        for some in _blocks(len(middles), len(edges.owner))
+    )
 
 
-def _crossing_levels(start: _Points, end: _Points) -> NDArray[np.float64]:
-    """The y of every point where two of the segments cross properly."""
-    along = end - start
-    denominator = along[:, None, 0] * along[None, :, 1] - along[:, None, 1] * along[None, :, 0]
-    offset = start[None] - start[:, None]
+def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
+    """Rows of a matrix, as many at a time as keep it small."""
+    step = max(1, _BLOCK // max(1, n_columns))
+    return (slice(at, at + step) for at in range(0, n_rows, step))
+
+
+def _crossing_levels(edges: _Edges) -> NDArray[np.float64]:
+    """The y of every point where two of the edges cross properly."""
+    n = len(edges.owner)
+    found = [_crossings_of(edges, some) for some in _blocks(n, n)]
+    return np.concatenate([np.empty(0), *found])
+
+
+def _crossings_of(edges: _Edges, some: slice) -> NDArray[np.float64]:
+    """The y of every point where some of the edges cross any of them."""
+    start, along = edges.start, edges.end - edges.start
+    mine, from_mine = start[some], along[some]
+    denominator = from_mine[:, None, 0] * along[None, :, 1] - from_mine[:, None, 1] * along[:, 0]
+    offset = start[None] - mine[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = (offset[..., 0] * along[None, :, 1] - offset[..., 1] * along[None, :, 0]) / denominator
-        u = (offset[..., 0] * along[:, None, 1] - offset[..., 1] * along[:, None, 0]) / denominator
-    first, _ = np.nonzero((t > 0) & (t < 1) & (u > 0) & (u < 1))
-    hit = t[(t > 0) & (t < 1) & (u > 0) & (u < 1)]
-    return np.asarray(start[first, 1] + hit * along[first, 1])
+        t = (offset[..., 0] * along[:, 1] - offset[..., 1] * along[:, 0]) / denominator
+        u = (
+            offset[..., 0] * from_mine[:, None, 1] - offset[..., 1] * from_mine[:, None, 0]
+        ) / denominator
+    crosses = (t > 0) & (t < 1) & (u > 0) & (u < 1)
+    first, _ = np.nonzero(crosses)
+    return np.asarray(mine[first, 1] + t[crosses] * from_mine[first, 1])
 
 
-def _covered_lengths(
-    start: _Points, end: _Points, owner: NDArray[np.int64], levels: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _covered_lengths(edges: _Edges, levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """For each y level, which no vertex touches, the length of x that the polygons cover."""
+    start, end, owner = edges
     active = (start[None, :, 1] < levels[:, None]) != (end[None, :, 1] < levels[:, None])
     level, edge = np.nonzero(active)
     slope = (end[edge, 0] - start[edge, 0]) / (end[edge, 1] - start[edge, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -186,6 +187,34 @@ def test_turning_does_not_matter(polygons: list[Points], degrees: int) -> None:
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     turned = [polygon @ turn for polygon in polygons]
     assert union_area(turned) == pytest.approx(union_area(polygons), rel=1e-9, abs=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(many_quads)
+def test_areas_do_not_depend_on_how_the_work_is_cut(polygons: list[Points]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        whole = union_area(polygons)
+        patch.setattr(geometry, "_FEW_EDGES", 1)
+        assert union_area(polygons) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+        patch.setattr(geometry, "_BLOCK", 5)
+        assert union_area(polygons) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+def test_thousands_of_regions_that_touch_take_neither_room_nor_time() -> None:
+    """A crossing of every side with every other one would need gigabytes, and minutes."""
+    side = 60
+    tiles = [
+        box(x, y, x + 1.5, y + 1.5) + np.array([(0, 0), (0, 0.25), (0, 0.25), (0, 0)])
+        for x in range(side)
+        for y in range(side)
+    ]
+    tracemalloc.start()
+    ratios = area_ratios(tiles, side, side)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Bare are the wedges above the tops of the first row, which fall by a sixth of a pixel a pixel.
+    assert ratios.union == pytest.approx(1 - side / 12 / side**2)
+    assert peak_bytes < 200e6
 
 
 @pytest.mark.parametrize("degrees", range(0, 72, 5))
