@@ -8,6 +8,7 @@ import pytest
 
 from lesstext.errors import ShardError
 from lesstext.shards.captions import read_caption
+from lesstext.shards.copying import copy_samples
 from lesstext.shards.fingerprint import fingerprint
 from lesstext.shards.tar_reading import Member, index_shard, read_member, split_name
 from tests.lesstext.builders import sample, tar_bytes, write_tar
@@ -134,6 +135,18 @@ def test_a_member_that_the_file_does_not_hold_takes_no_room(tmp_path: Path, size
         assert read_member(file, Member("x.jpg", "jpg", 600, 3)) == b"end"
         with pytest.raises(EOFError, match=f"3 of {size} bytes, the shard is cut off"):
             read_member(file, Member("x.jpg", "jpg", 600, size))
+
+
+def test_a_sample_that_is_cut_off_or_absent_is_not_copied(tmp_path: Path) -> None:
+    data = tar_bytes([("a.jpg", b"x" * 700), ("b.jpg", b"y" * 3000), ("b.txt", b"why")])
+    path = tmp_path / "x.tar"
+    path.write_bytes(data[: 3 * 512 + 512 + 1000])
+    with (tmp_path / "out.tar").open("wb") as out:
+        copy_samples(path, "s", ["a"], out)
+        with pytest.raises(ShardError, match=r"shard s: key b: .*b\.jpg.*1000 of 3000 bytes"):
+            copy_samples(path, "s", ["a", "b"], out)
+        with pytest.raises(ShardError, match="shard s: key c was selected but is not in"):
+            copy_samples(path, "s", ["c"], out)
 
 
 def test_garbage_behind_good_members_is_reported(tmp_path: Path) -> None:

@@ -238,6 +238,13 @@ def test_a_tar_that_ends_in_a_sparse_file_comes_to_an_end(data: bytes) -> None:
     assert problems(data)
 
 
+@pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"5", b"6"])
+def test_links_folders_and_devices_have_no_data_whatever_size_they_state(kind: bytes) -> None:
+    data = member(b"a.jpg") + header(b"x", 700, kind) + GOOD + END
+    assert [name for name, _, _ in members(data)] == ["a.jpg", "z.jpg"]
+    assert problems(data) == ""
+
+
 def test_a_long_name_names_one_member_alone() -> None:
     long = member(b"././@LongLink", b"n" * 200 + b".jpg\0", b"L")
     for between in (
