@@ -98,14 +98,16 @@ def _shoelace(points: _Points) -> float:
 
 
 def _is_convex(points: _Points) -> bool:
-    """True where all turns go one way and add up to a single round trip."""
+    """True where all turns go one way, none straight back, and add up to a single round trip."""
     edges = np.roll(points, -1, axis=0) - points
+    edges = edges[edges.any(axis=1)]  # a point that is repeated would hide a turn
     following = np.roll(edges, -1, axis=0)
     cross = edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0]
-    if not ((cross >= 0).all() or (cross <= 0).all()):
+    along = (edges * following).sum(axis=1)
+    goes_back = (cross == 0) & (along < 0)
+    if goes_back.any() or not ((cross >= 0).all() or (cross <= 0).all()):
         return False
-    turns = np.arctan2(cross, (edges * following).sum(axis=1))
-    return bool(abs(turns.sum()) < 3 * np.pi)
+    return bool(abs(np.arctan2(cross, along).sum()) < 3 * np.pi)
 
 
 def _clip_half_plane(points: _Points, axis: int, bound: float, sign: int) -> _Points:

@@ -17,6 +17,7 @@ from lesstext.policies import text_area
 from lesstext.shards.specs import expand_specs
 from lesstext.tables.rule import Rule
 from lesstext.tables.selecting import select
+from lesstext.tables.selection import read_selection
 from lesstext.verify import verify_shards
 from tests.lesstext.builders import read_tar
 from tests.lesstext.conftest import Score
@@ -108,6 +109,29 @@ def test_metadata_that_cannot_be_used_is_a_note_and_costs_no_shard(
     assert "text_area_ratio" in sidecar(shards.parent / "out", "a/00000")[0]
 
 
+def test_rows_of_inputs_that_do_not_go_together_are_a_note(shards: Path, selection: Path) -> None:
+    with_metadata(shards, "a/00000", url=["u0", "u1", "u2", "u3"])
+    with_metadata(shards, "a/00001", url=[[0], [1], [2], [3]])
+    summary = run(shards, selection, samples_per_shard=100)
+    assert not summary.failed
+    (note,) = summary.notes
+    assert "the inputs' rows do not go together and are left out" in note
+    rows = sidecar(shards.parent / "out", "00000")
+    assert len(rows) == 6 and "url" not in rows[0] and "text_area_ratio" in rows[0]
+
+
+def test_labels_of_another_version_of_a_shard_are_refused(shards: Path, selection: Path) -> None:
+    labels = shards.parent / "labels.parquet"
+    made = pq.read_table(selection)
+    made = made.append_column("entity_ids", pa.array([["Q1"]] * len(made)))
+    told = pq.read_metadata(selection).metadata[b"lesstext_selection"]
+    mark = read_selection(selection).fingerprints["a/00001"].edges_blake2
+    other = {b"lesstext_selection": told.replace(mark.encode(), b"0" * len(mark))}
+    pq.write_table(made.replace_schema_metadata(other), labels)
+    with pytest.raises(UsageError, match=r"labels\.parquet was made from another version of shard"):
+        run(shards, selection, labels=labels)
+
+
 def test_labels_and_columns_of_tables_are_carried(shards: Path, selection: Path) -> None:
     scores, labels = shards.parent / "scores", shards.parent / "labels.parquet"
     made = pq.read_table(selection).slice(1)  # the first sample has no label
@@ -120,6 +144,7 @@ def test_labels_and_columns_of_tables_are_carried(shards: Path, selection: Path)
     assert first["entity_ids"] is None and second["entity_ids"] == ["Q1", "Q2"]
     assert first["width"] == 40 and len(second["regions"]) == second["n_regions"] == 1
     assert first["status"] == first["lesstext_status"] == "ok"
+    assert "height" not in first, "nobody asked for it"
     assert summary.joined == {"labels": [5, 1], str(scores): [6, 0]}
 
 

@@ -92,6 +92,8 @@ def test_what_lies_outside_the_image_does_not_count() -> None:
     assert area_ratios([box(-50, -50, 50, 50)], 100, 100).union == pytest.approx(0.25)
     assert area_ratios([box(200, 0, 300, 50)], 100, 100).union == 0.0
     assert area_ratios([box(-10, -10, 110, 110)] * 2, 100, 100).union == 1.0
+    assert area_ratios([box(40, 10, 90, 30)], 50, 100).union == pytest.approx(200 / 5000)
+    assert area_ratios([box(10, 40, 30, 90)], 100, 50).union == pytest.approx(200 / 5000)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,13 @@ def test_turning_does_not_matter(polygons: list[Points], degrees: int) -> None:
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     turned = [polygon @ turn for polygon in polygons]
     assert union_area(turned) == pytest.approx(union_area(polygons), rel=1e-9, abs=1e-6)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(quads)
+def test_one_polygons_area_is_that_of_its_strips(polygon: Points) -> None:
+    """The short cut for convex ones is taken for those alone."""
+    assert polygon_area(polygon) == pytest.approx(geometry._strip_area([polygon]), abs=1e-6)
 
 
 @settings(max_examples=150, deadline=None)

@@ -83,6 +83,17 @@ def test_gradients_stay_numbers_where_nothing_is_wrong_or_labelled() -> None:
         assert torch.equal(own.taken.grad, torch.zeros(2, 5, dtype=torch.float64))
 
 
+def test_rows_are_related_by_any_class_that_both_hold() -> None:
+    one, other = torch.tensor([[0, -1], [3, 1], [-1, -1]]), torch.tensor([[0], [1], [2], [-1]])
+    assert related(one, other).int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_multitask_samples_as_many_classes_as_asked() -> None:
+    for negatives, expected in ((3, 3), (None, 7)):
+        own: Any = MultiTask(negatives=negatives).own_parameters(premises(5, n_classes=7))
+        assert own.n_sampled == expected
+
+
 def paired(labels: list[list[int]], texts: list[list[int]] | None = None) -> Outputs:
     n = len(labels)
     return {
